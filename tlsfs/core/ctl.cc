@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT
+#include "core/ctl.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <span>
+
+namespace tlsfs {
+namespace {
+
+using Words = std::span<const std::string>;
+using ParseArguments = Result<Command> (*)(Words);
+
+constexpr bool is_blank(char c) { return c == ' ' || c == '\t'; }
+
+tl::unexpected<Error> invalid(std::string text) { return failure(EINVAL, std::move(text)); }
+
+Result<int> parse_number(const std::string& word) {
+    int value = 0;
+    const char* end = word.data() + word.size();
+    const auto [stop, error] = std::from_chars(word.data(), end, value);
+    if (error != std::errc{} || stop != end || value < 0) {
+        return invalid(fmt::format("'{}' is not a descriptor number", word));
+    }
+    return value;
+}
+
+Result<Command> parse_fd(Words words) {
+    const auto read = parse_number(words.front());
+    if (!read) return tl::unexpected(read.error());
+    const auto write = parse_number(words.back());
+    if (!write) return tl::unexpected(write.error());
+    return command::Fd{*read, *write};
+}
+
+Result<Command> parse_dial(Words words) {
+    const std::string& target = words[0];
+    if (target.starts_with('/')) return command::Dial{{}, {}, target};
+    const auto colon = target.rfind(':');
+    if (colon == std::string::npos || colon + 1 == target.size() || colon == 0) {
+        return invalid(fmt::format("'{}' is neither HOST:PORT nor /path", target));
+    }
+    std::string host = target.substr(0, colon);
+    if (host.starts_with('[') && host.ends_with(']')) {
+        host = host.substr(1, host.size() - 2);
+    } else if (host.find(':') != std::string::npos) {
+        return invalid(fmt::format("write an IPv6 address as [ADDRESS]:PORT, not '{}'", target));
+    }
+    if (host.empty()) return invalid(fmt::format("no host in '{}'", target));
+    return command::Dial{host, target.substr(colon + 1), {}};
+}
+
+Result<TlsVersion> parse_tls_version(const std::string& word) {
+    if (word == "1.2") return TlsVersion::tls12;
+    if (word == "1.3") return TlsVersion::tls13;
+    return invalid(fmt::format("version '{}' is neither 1.2 nor 1.3", word));
+}
+
+Result<Command> parse_version(Words words) {
+    const auto min = parse_tls_version(words[0]);
+    if (!min) return tl::unexpected(min.error());
+    if (words.size() == 1) return command::Version{*min, TlsVersion::tls13};
+    const auto max = parse_tls_version(words[1]);
+    if (!max) return tl::unexpected(max.error());
+    if (*min > *max) return invalid("the lowest version is above the highest");
+    return command::Version{*min, *max};
+}
+
+Result<Command> parse_ciphers(Words words) { return command::Ciphers{words[0]}; }
+
+Result<Command> parse_groups(Words words) { return command::Groups{words[0]}; }
+
+Result<Command> parse_alpn(Words words) {
+    for (const std::string& word : words) {
+        // RFC 7301 section 3.1: one length byte before each name.
+        if (word.empty() || word.size() > 255) {
+            return invalid("an ALPN protocol name has 1 to 255 bytes");
+        }
+    }
+    return command::Alpn{{words.begin(), words.end()}};
+}
+
+std::optional<std::uint8_t> parse_hex_byte(std::string_view two) {
+    std::uint8_t value = 0;
+    const char* end = two.data() + 2;
+    const auto [stop, error] = std::from_chars(two.data(), end, value, 16);
+    if (error != std::errc{} || stop != end) return std::nullopt;
+    return value;
+}
+
+Result<Pin> parse_pin(std::string_view word) {
+    Pin pin;
+    std::string_view hex = word;
+    if (word.starts_with("sha256:")) {
+        hex.remove_prefix(7);
+    } else if (word.starts_with("spki:")) {
+        pin.of = Pin::Of::public_key;
+        hex.remove_prefix(5);
+    } else {
+        return invalid(fmt::format("pin '{}' is neither sha256:HEX nor spki:HEX", word));
+    }
+    if (hex.size() != 2 * pin.sha256.size()) {
+        return invalid("a pin's hash is 64 hexadecimal digits");
+    }
+    for (std::size_t i = 0; i < pin.sha256.size(); ++i) {
+        const auto byte = parse_hex_byte(hex.substr(2 * i, 2));
+        if (!byte) return invalid("a pin's hash is 64 hexadecimal digits");
+        pin.sha256[i] = *byte;
+    }
+    return pin;
+}
+
+Result<Command> parse_verify(Words words) {
+    using Mode = VerifyPolicy::Mode;
+    const std::string& mode = words[0];
+    if (mode == "pin") {
+        VerifyPolicy policy{Mode::pin, {}};
+        if (words.size() == 1) return invalid("verify pin wants at least one hash");
+        for (const std::string& word : words.subspan(1)) {
+            const auto pin = parse_pin(word);
+            if (!pin) return tl::unexpected(pin.error());
+            policy.pins.push_back(*pin);
+        }
+        return command::Verify{std::move(policy)};
+    }
+    if (words.size() > 1) return invalid(fmt::format("verify {} takes no more words", mode));
+    if (mode == "system") return command::Verify{{Mode::system, {}}};
+    if (mode == "ca") return command::Verify{{Mode::ca, {}}};
+    if (mode == "none") return command::Verify{{Mode::none, {}}};
+    return invalid(fmt::format("verify '{}' is none of system, ca, none, pin", mode));
+}
+
+Result<Command> parse_timeout(Words words) {
+    constexpr int kMaxSeconds = 24 * 60 * 60;
+    double seconds = 0;
+    const std::string& word = words[0];
+    const char* end = word.data() + word.size();
+    const auto [stop, error] = std::from_chars(word.data(), end, seconds, std::chars_format::fixed);
+    if (error != std::errc{} || stop != end || !std::isfinite(seconds) || seconds < 0.001 ||
+        seconds > kMaxSeconds) {
+        return invalid(fmt::format("timeout '{}' is not 0.001 to {} seconds", word, kMaxSeconds));
+    }
+    return command::Timeout{std::chrono::milliseconds{std::llround(seconds * 1000)}};
+}
+
+Result<Command> parse_session(Words words) {
+    if (words[0] == "on") return command::Session{true};
+    if (words[0] == "off") return command::Session{false};
+    return invalid(fmt::format("session '{}' is neither on nor off", words[0]));
+}
+
+Result<Command> parse_engine(Words words) {
+    if (words[0] == "auto") return command::Engine{EngineChoice::automatic};
+    if (words[0] == "user") return command::Engine{EngineChoice::user};
+    if (words[0] == "kernel") return command::Engine{EngineChoice::kernel};
+    return invalid(fmt::format("engine '{}' is none of auto, user, kernel", words[0]));
+}
+
+Result<Command> parse_client(Words words) {
+    if (words.empty()) return command::Client{};
+    // RFC 1035 section 2.3.4: a name has at most 255 bytes.
+    if (words[0].empty() || words[0].size() > 255) return invalid("a name has 1 to 255 bytes");
+    return command::Client{words[0]};
+}
+
+template <class Plain>
+Result<Command> parse_plain(Words) {
+    return Plain{};
+}
+
+constexpr std::size_t kAnyNumber = std::numeric_limits<std::size_t>::max();
+
+struct VerbEntry {
+    std::string_view name;
+    std::size_t min_words, max_words;
+    ParseArguments parse;
+    StateSet allowed;
+};
+
+constexpr StateSet kBefore{State::fresh};
+constexpr StateSet kWritable{State::established, State::remote_closed};
+constexpr StateSet kAny{State::fresh,         State::handshaking,  State::established,
+                        State::remote_closed, State::local_closed, State::closed,
+                        State::error};
+
+// The verbs, in the order of tls(4).
+constexpr std::array kVerbs{
+    VerbEntry{"fd", 1, 2, parse_fd, kBefore},
+    VerbEntry{"dial", 1, 1, parse_dial, kBefore},
+    VerbEntry{"version", 1, 2, parse_version, kBefore},
+    VerbEntry{"ciphers", 1, 1, parse_ciphers, kBefore},
+    VerbEntry{"groups", 1, 1, parse_groups, kBefore},
+    VerbEntry{"alpn", 1, kAnyNumber, parse_alpn, kBefore},
+    VerbEntry{"verify", 1, kAnyNumber, parse_verify, kBefore},
+    VerbEntry{"timeout", 1, 1, parse_timeout, kBefore},
+    VerbEntry{"session", 1, 1, parse_session, kBefore},
+    VerbEntry{"engine", 1, 1, parse_engine, kBefore},
+    VerbEntry{"client", 0, 1, parse_client, kBefore},
+    VerbEntry{"server", 0, 0, parse_plain<command::Server>, kBefore},
+    VerbEntry{"keyupdate", 0, 0, parse_plain<command::KeyUpdate>, kWritable},
+    VerbEntry{"close", 0, 0, parse_plain<command::Close>, kWritable},
+    VerbEntry{"hangup", 0, 0, parse_plain<command::Hangup>, kAny},
+};
+
+}  // namespace
+
+std::string_view take_line(std::string_view& text) {
+    const auto newline = text.find('\n');
+    const std::string_view line = text.substr(0, newline);
+    text.remove_prefix(newline == std::string_view::npos ? text.size() : newline + 1);
+    return line;
+}
+
+Result<std::vector<std::string>> split_words(std::string_view line) {
+    std::vector<std::string> words;
+    bool in_word = false;
+    bool quoted = false;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+        const char c = line[i];
+        if (!quoted && is_blank(c)) {
+            in_word = false;
+            continue;
+        }
+        if (!in_word) {
+            words.emplace_back();
+            in_word = true;
+        }
+        if (c != '\'') {
+            words.back() += c;
+        } else if (quoted && i + 1 < line.size() && line[i + 1] == '\'') {
+            words.back() += '\'';
+            ++i;
+        } else {
+            quoted = !quoted;
+        }
+    }
+    if (quoted) return invalid("a quote is open at the end of the line");
+    return words;
+}
+
+Result<ParsedLine> parse_line(std::string_view line) {
+    if (line.size() > kMaxCtlLine) {
+        return invalid(fmt::format("a line has at most {} bytes", kMaxCtlLine));
+    }
+    if (line.find('\0') != std::string_view::npos) return invalid("a NUL byte in the line");
+    const auto words = split_words(line);
+    if (!words) return tl::unexpected(words.error());
+    if (words->empty()) return invalid("an empty line");
+
+    const auto entry = std::ranges::find(kVerbs, words->front(), &VerbEntry::name);
+    if (entry == kVerbs.end()) return invalid(fmt::format("unknown verb '{}'", words->front()));
+    const auto arguments = Words(*words).subspan(1);
+    if (arguments.size() < entry->min_words || arguments.size() > entry->max_words) {
+        return invalid(fmt::format("{}: wrong number of words", entry->name));
+    }
+    auto command = entry->parse(arguments);
+    if (!command) return tl::unexpected(command.error());
+    return ParsedLine{std::move(*command), entry->name, entry->allowed};
+}
+
+}  // namespace tlsfs

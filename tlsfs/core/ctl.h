@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// The grammar of `ctl`: bytes in, commands out. See tls(4).
+//
+// One write carries lines; a line is a verb and its words, separated by blanks; a word with blanks
+// is quoted 'like this', and '' inside is one quote.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "core/result.h"
+#include "core/settings.h"
+#include "core/state.h"
+
+namespace tlsfs {
+
+inline constexpr std::size_t kMaxCtlLine = 4096;  // bytes, without the newline
+
+namespace command {
+struct Fd {
+    int read = -1;
+    int write = -1;  // the same number where one descriptor serves both ways
+};
+struct Dial {
+    std::string host, port;  // or
+    std::string path;        // a Unix socket's
+};
+struct Version {
+    TlsVersion min, max;
+};
+struct Ciphers {
+    std::string list;
+};
+struct Groups {
+    std::string list;
+};
+struct Alpn {
+    std::vector<std::string> protocols;
+};
+struct Verify {
+    VerifyPolicy policy;
+};
+struct Timeout {
+    std::chrono::milliseconds limit;
+};
+struct Session {
+    bool on;
+};
+struct Engine {
+    EngineChoice choice;
+};
+struct Client {
+    std::optional<std::string> name;
+};
+struct Server {};
+struct KeyUpdate {};
+struct Close {};
+struct Hangup {};
+}  // namespace command
+
+using Command = std::variant<command::Fd, command::Dial, command::Version, command::Ciphers,
+                             command::Groups, command::Alpn, command::Verify, command::Timeout,
+                             command::Session, command::Engine, command::Client, command::Server,
+                             command::KeyUpdate, command::Close, command::Hangup>;
+
+struct ParsedLine {
+    Command command;
+    std::string_view verb;  // static storage
+    StateSet allowed;       // the states in which the verb may be said
+};
+
+// Takes the first line off `text`, its newline too. The last line of a write needs none.
+[[nodiscard]] std::string_view take_line(std::string_view& text);
+
+// EINVAL with a text that names what is wrong.
+[[nodiscard]] Result<ParsedLine> parse_line(std::string_view line);
+
+// The words of a line, unquoted. EINVAL for an open quote.
+[[nodiscard]] Result<std::vector<std::string>> split_words(std::string_view line);
+
+}  // namespace tlsfs

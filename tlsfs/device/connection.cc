@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+// A connection's life: states, endings, and what happens when its carrier is ready.
+#include "device/connection.h"
+
+#include <fmt/format.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+#include "device/linger.h"
+
+namespace tlsfs {
+
+Connection::Connection(Number number, Caller owner, const Services& services)
+    : number_(number), owner_(owner), services_(services) {
+    facts_.owner = owner.uid;
+}
+
+Connection::~Connection() { services_.reactor.cancel(timer_); }
+
+bool Connection::opened() {
+    const std::scoped_lock guard(lock_);
+    if (over_) return false;
+    ++opens_;
+    return true;
+}
+
+bool Connection::released() {
+    Answers answers;
+    const std::scoped_lock guard(lock_);
+    if (--opens_ > 0) return false;
+    over_ = true;
+    const bool healthy = !stream_ || !stream_->write_error();
+    if (stream_ && healthy) stream_->close();
+    step(Event::hangup);
+    drop_stream();
+    fail_waiting(ECONNABORTED, answers);  // nobody can be waiting but whoever lost a race
+    return true;
+}
+
+void Connection::abandon(int code) {
+    Answers answers;
+    const std::scoped_lock guard(lock_);
+    if (stream_ && !stream_->write_error()) stream_->close();
+    fail({code, "the companion is stopping"});
+    drop_stream();
+    fail_waiting(code, answers);
+}
+
+void Connection::signalled() {
+    Answers answers;
+    const std::scoped_lock guard(lock_);
+    if (job_ && job_->request && job_->request->interrupted()) {
+        // The wait ends, the handshake goes on, as connect(2) does it.
+        answers.fail(std::move(job_->request), EINTR);
+        job_->rest.clear();
+    }
+    for (auto& reader : readers_) {
+        if (reader->interrupted()) answers.fail(std::move(reader), EINTR);
+    }
+    std::erase(readers_, nullptr);
+    for (ParkedWrite& writer : writers_) {
+        if (!writer.request->interrupted()) continue;
+        if (writer.data.empty()) {
+            const std::size_t taken = writer.request->size();  // all of it: it is in records already
+            answers.reply(std::move(writer.request), taken);
+        } else {
+            answers.fail(std::move(writer.request), EINTR);
+        }
+    }
+    std::erase_if(writers_, [](const ParkedWrite& writer) { return writer.request == nullptr; });
+}
+
+void Connection::ready(int fd) {
+    Answers answers;
+    std::unique_lock guard(lock_);
+    if (read_watch_.fd() == fd) read_watch_.fired();
+    if (write_watch_.fd() == fd) write_watch_.fired();
+    if (!stream_) return;
+    if (state_ == State::handshaking) {
+        continue_handshake(answers);
+    } else {
+        stream_->flush();
+        note_write_error();
+        serve_writers(answers);
+        serve_readers(guard);
+        wake_ready_pollers(answers);
+    }
+    rearm();
+}
+
+void Connection::step(Event event) {
+    if (const auto next = next_state(state_, event)) state_ = *next;
+}
+
+void Connection::fail(const Error& error) {
+    step(Event::fail);
+    if (!failure_) failure_ = error;
+    facts_.error = error.text;
+}
+
+// What is still to be sent goes on without us.
+void Connection::drop_stream() {
+    if (dialling_) dialling_->cancel();
+    services_.reactor.cancel(std::exchange(timer_, 0));
+    read_watch_.reset();
+    write_watch_.reset();
+    carrier_ = {};
+    if (!stream_) return;
+    stream_->add_stats(stats_);
+    linger(services_.reactor, std::move(stream_));
+}
+
+void Connection::fail_waiting(int code, Answers& answers) {
+    for (auto& reader : readers_) answers.fail(std::move(reader), code);
+    readers_.clear();
+    for (ParkedWrite& writer : writers_) answers.fail(std::move(writer.request), code);
+    writers_.clear();
+    if (job_) finish_job(failure(code, facts_.error), answers);
+    wake_pollers(answers);
+}
+
+void Connection::rearm() {
+    if (!stream_) return;
+    const bool wants_input = state_ == State::handshaking || !readers_.empty() || polled_for(kReadEvents);
+    const std::uint32_t in = wants_input && stream_->accepts_input() ? std::uint32_t{EPOLLIN} : 0;
+    const std::uint32_t out = stream_->unsent() > 0 ? std::uint32_t{EPOLLOUT} : 0;
+    if (stream_->carrier().one_fd()) {
+        read_watch_.arm(in | out);
+    } else {
+        read_watch_.arm(in);
+        write_watch_.arm(out);
+    }
+}
+
+// What a read or a write answers once there is no stream any more.
+int Connection::gone_code() const { return failure_ ? failure_->code : ECONNABORTED; }
+
+std::string Connection::status() {
+    const std::scoped_lock guard(lock_);
+    StatusFields fields = facts_;
+    fields.state = state_;
+    const Carrier& carrier = stream_ ? stream_->carrier() : carrier_;
+    if (carrier.valid() && fields.remote.empty()) {
+        fields.local = carrier.local();
+        fields.remote = carrier.remote();
+    }
+    return status_text(fields);
+}
+
+std::string Connection::stats() {
+    const std::scoped_lock guard(lock_);
+    Stats all = stats_;
+    if (stream_) stream_->add_stats(all);
+    return stats_text(all);
+}
+
+Result<std::string> Connection::peer() {
+    const std::scoped_lock guard(lock_);
+    if (!stream_ || state_ == State::handshaking) return failure(ENOTCONN, "no handshake yet");
+    return stream_->peer_chain();
+}
+
+}  // namespace tlsfs

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT
+// What the lines written to `ctl` do. Their grammar is core/ctl.
+#include <fmt/format.h>
+#include <poll.h>
+
+#include "device/connection.h"
+
+namespace tlsfs {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+milliseconds since(steady_clock::time_point start) {
+    return std::chrono::duration_cast<milliseconds>(steady_clock::now() - start);
+}
+
+}  // namespace
+
+void Connection::ctl(std::unique_ptr<CtlRequest> request) {
+    Answers answers;
+    const std::scoped_lock guard(lock_);
+    const auto data = request->data();
+    std::string text(reinterpret_cast<const char*>(data.data()), data.size());
+    run(Job{std::move(request), std::move(text)}, answers);
+    rearm();
+}
+
+// Carries out line after line until one fails or has to wait.
+void Connection::run(Job job, Answers& answers) {
+    std::string_view rest = job.rest;
+    while (!rest.empty()) {
+        const std::string_view line = take_line(rest);
+        const auto progress = execute(line, job.request.get(), answers);
+        if (!progress) {
+            facts_.error = progress.error().text;
+            job_failed_ = true;
+            if (job.request) answers.fail(std::move(job.request), progress.error().code);
+            return;
+        }
+        if (*progress == Progress::done) continue;
+        job.rest = std::string(rest);
+        if (job.request && job.request->nonblocking()) {
+            answers.fail(std::move(job.request), EINPROGRESS);
+        } else if (job.request && job.request->interrupted()) {
+            answers.fail(std::move(job.request), EINTR);
+            job.rest.clear();
+        }
+        job_ = std::move(job);
+        return;
+    }
+    job_failed_ = false;
+    if (!job.request) return;
+    const std::size_t all = job.request->size();
+    answers.reply(std::move(job.request), all);
+}
+
+// The line that waited is over.
+void Connection::finish_job(Result<> outcome, Answers& answers) {
+    if (!job_) return;
+    Job job = std::move(*job_);
+    job_.reset();
+    if (outcome) {
+        run(std::move(job), answers);
+    } else {
+        facts_.error = outcome.error().text;
+        job_failed_ = true;
+        if (job.request) answers.fail(std::move(job.request), outcome.error().code);
+    }
+    wake_pollers(answers);
+}
+
+Result<Connection::Progress> Connection::execute(std::string_view text, const CtlRequest* request,
+                                                 Answers& answers) {
+    const auto line = parse_line(text);
+    if (!line) return tl::unexpected(line.error());
+    if (const auto allowed = check_allowed(*line); !allowed) return tl::unexpected(allowed.error());
+    const Turn turn{request, answers};
+    return std::visit([&](const auto& command) { return apply(command, turn); }, line->command);
+}
+
+Result<> Connection::check_allowed(const ParsedLine& line) const {
+    const bool hangup = std::holds_alternative<command::Hangup>(line.command);
+    if (job_ && !hangup) return failure(EBUSY, fmt::format("{}: another line is under way", line.verb));
+    if (line.allowed.has(state_)) return {};
+    const bool too_early = state_ == State::fresh || state_ == State::handshaking;
+    if (too_early && !line.allowed.has(State::fresh)) {
+        return failure(ENOTCONN, fmt::format("{}: no handshake yet", line.verb));
+    }
+    return failure(EBUSY, fmt::format("{}: too late, the state is {}", line.verb, state_name(state_)));
+}
+
+Result<Connection::Progress> Connection::apply(const command::Fd& fd, Turn turn) {
+    if (carrier_.valid()) return failure(EBUSY, "fd: there is a carrier already");
+    if (turn.request == nullptr) return failure(EPERM, "fd: its writer does not wait any more");
+    auto read = turn.request->take_fd(fd.read);
+    if (!read) return tl::unexpected(read.error());
+    UniqueFd write;
+    if (fd.write != fd.read) {
+        auto second = turn.request->take_fd(fd.write);
+        if (!second) return tl::unexpected(second.error());
+        write = std::move(*second);
+    }
+    if (auto set = set_carrier(std::move(*read), std::move(write)); !set) {
+        return tl::unexpected(set.error());
+    }
+    return Progress::done;
+}
+
+Result<> Connection::attach(UniqueFd read, UniqueFd write) {
+    const std::scoped_lock guard(lock_);
+    auto set = [&]() -> Result<> {
+        if (state_ != State::fresh || job_) return failure(EBUSY, "attach: too late");
+        if (carrier_.valid()) return failure(EBUSY, "attach: there is a carrier already");
+        return set_carrier(std::move(read), std::move(write));
+    }();
+    if (!set) facts_.error = set.error().text;
+    return set;
+}
+
+Result<> Connection::set_carrier(UniqueFd read, UniqueFd write) {
+    auto carrier = Carrier::adopt(read, write, services_.mount_device);
+    for (UniqueFd* refused : {&read, &write}) {
+        if (!refused->valid()) continue;
+        // Were it a file of this mount, close(2) here would wait for this very thread.
+        services_.background.run([fd = refused->release()] { ::close(fd); });
+    }
+    if (!carrier) return tl::unexpected(carrier.error());
+    carrier_ = std::move(*carrier);
+    return {};
+}
+
+Result<Connection::Progress> Connection::apply(const command::Dial& target, Turn turn) {
+    if (carrier_.valid()) return failure(EBUSY, "dial: there is a carrier already");
+    if (turn.request == nullptr) return failure(EPERM, "dial: its writer does not wait any more");
+    const auto identity = turn.request->dial_as(!target.path.empty());
+    if (!identity) return tl::unexpected(identity.error());
+    default_name_ = target.host;
+    started_ = steady_clock::now();
+    dialling_ = std::make_shared<Cancellation>();
+    services_.background.run([self = shared_from_this(), target, identity = *identity,
+                              deadline = started_ + settings_.timeout, cancel = dialling_] {
+        self->dialled(dial(target, identity, deadline, *cancel));
+    });
+    return Progress::waiting;
+}
+
+void Connection::dialled(Result<UniqueFd> outcome) {
+    Answers answers;
+    const std::scoped_lock guard(lock_);
+    dialling_.reset();
+    dial_time_ = since(started_);
+    if (state_ != State::fresh) return;  // hung up meanwhile
+    auto set = outcome ? set_carrier(std::move(*outcome), {})
+                       : Result<>(tl::unexpected(outcome.error()));
+    finish_job(std::move(set), answers);
+    rearm();
+}
+
+Result<Connection::Progress> Connection::apply(const command::Version& version, Turn) {
+    settings_.min_version = version.min;
+    settings_.max_version = version.max;
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Ciphers& ciphers, Turn) {
+    if (auto known = check_ciphers(ciphers.list); !known) return tl::unexpected(known.error());
+    settings_.ciphers = ciphers.list;
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Groups& groups, Turn) {
+    if (auto known = check_groups(groups.list); !known) return tl::unexpected(known.error());
+    settings_.groups = groups.list;
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Alpn& alpn, Turn) {
+    settings_.alpn = alpn.protocols;
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Verify& verify, Turn) {
+    settings_.verify = verify.policy;
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Timeout& timeout, Turn) {
+    settings_.timeout = timeout.limit;
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Session& session, Turn) {
+    settings_.session_cache = session.on;
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Engine& engine, Turn) {
+    if (engine.choice == EngineChoice::kernel) {
+        return failure(EOPNOTSUPP, "engine kernel: open clone of the kernel's device for it");
+    }
+    settings_.engine = engine.choice;
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Client& client, Turn) {
+    if (!carrier_.valid()) return failure(ENOTCONN, "client: no carrier yet");
+    if (client.name) return start_handshake(Role::client, *client.name);
+    return start_handshake(Role::client,
+                           default_name_.empty() ? carrier_.remote_ip() : default_name_);
+}
+
+Result<Connection::Progress> Connection::apply(const command::Server&, Turn) {
+    if (!carrier_.valid()) return failure(ENOTCONN, "server: no carrier yet");
+    return start_handshake(Role::server, {});
+}
+
+Result<Connection::Progress> Connection::apply(const command::KeyUpdate&, Turn) {
+    if (auto updated = stream_->update_keys(); !updated) return tl::unexpected(updated.error());
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Close&, Turn turn) {
+    for (auto writer = writers_.begin(); writer != writers_.end();) {
+        const bool encrypted = writer->data.empty();
+        if (!encrypted) turn.answers.fail(std::move(writer->request), EPIPE);
+        writer = encrypted ? std::next(writer) : writers_.erase(writer);
+    }
+    stream_->close();
+    step(Event::local_close);
+    wake_pollers(turn.answers);
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Hangup&, Turn turn) {
+    step(Event::hangup);
+    drop_stream();
+    fail_waiting(ECONNABORTED, turn.answers);
+    return Progress::done;
+}
+
+std::uint32_t Connection::ctl_events() const {
+    std::uint32_t events = POLLOUT | POLLWRNORM;
+    if (!job_) events |= POLLIN | POLLRDNORM;
+    if (!job_ && job_failed_) events |= POLLERR;
+    return events;
+}
+
+std::uint32_t Connection::poll_ctl(const void* file, std::unique_ptr<Poller> poller) {
+    const std::scoped_lock guard(lock_);
+    keep_poller({file, 0, std::move(poller)});  // nothing that data does is of interest
+    return ctl_events();
+}
+
+}  // namespace tlsfs

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+// `ca`, `cert` and `key`: PEM in, judged as soon as it is whole, wiped when the handshake has it.
+#include <fmt/format.h>
+
+#include "device/connection.h"
+#include "engine/pem.h"
+
+namespace tlsfs {
+namespace {
+
+constexpr std::string_view kNames[] = {"ca", "cert", "key"};
+
+SecretBytes& text_of(Settings& settings, PemFile file) {
+    SecretBytes* const texts[] = {&settings.ca, &settings.cert, &settings.key};
+    return *texts[static_cast<int>(file)];
+}
+
+template <class T>
+Result<> verdict(const Result<T>& parsed) {
+    if (!parsed) return tl::unexpected(parsed.error());
+    return {};
+}
+
+Result<> judge(PemFile file, const SecretBytes& text) {
+    switch (file) {
+        case PemFile::ca: return verdict(parse_authorities(text));
+        case PemFile::cert: return verdict(parse_chain(text));
+        case PemFile::key: return verdict(parse_key(text));
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<> Connection::pem_begin(PemFile file, bool append) {
+    const std::scoped_lock guard(lock_);
+    const auto name = kNames[static_cast<int>(file)];
+    if (state_ != State::fresh) return failure(EBUSY, fmt::format("{}: too late", name));
+    if (append) return {};
+    text_of(settings_, file).clear();
+    pem_[static_cast<int>(file)] = {};
+    return {};
+}
+
+Result<> Connection::pem_write(PemFile file, std::span<const char> more) {
+    const std::scoped_lock guard(lock_);
+    const auto name = kNames[static_cast<int>(file)];
+    Pem& pem = pem_[static_cast<int>(file)];
+    SecretBytes& text = text_of(settings_, file);
+    auto written = [&]() -> Result<> {
+        if (state_ != State::fresh) return failure(EBUSY, fmt::format("{}: too late", name));
+        if (text.size() + more.size() > kMaxPem) {
+            pem.bad = true;
+            return failure(EFBIG, fmt::format("{}: more than {} bytes", name, kMaxPem));
+        }
+        text.insert(text.end(), more.begin(), more.end());
+        pem.unjudged = true;
+        if (!ends_in_block(text)) return {};
+        auto judged = judge(file, text);
+        pem = {false, !judged};
+        return judged;
+    }();
+    if (!written) facts_.error = written.error().text;
+    return written;
+}
+
+Result<> Connection::pem_finish(PemFile file) {
+    const std::scoped_lock guard(lock_);
+    Pem& pem = pem_[static_cast<int>(file)];
+    if (!pem.unjudged || state_ != State::fresh) return {};
+    auto judged = judge(file, text_of(settings_, file));
+    pem = {false, !judged};
+    if (!judged) facts_.error = judged.error().text;
+    return judged;
+}
+
+Result<> Connection::check_pems() const {
+    for (const PemFile file : {PemFile::ca, PemFile::cert, PemFile::key}) {
+        const Pem& pem = pem_[static_cast<int>(file)];
+        if (!pem.bad && !pem.unjudged) continue;
+        return failure(EINVAL, fmt::format("{}: what was written last is no good",
+                                           kNames[static_cast<int>(file)]));
+    }
+    return {};
+}
+
+}  // namespace tlsfs

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#include "device/registry.h"
+
+#include <fmt/format.h>
+
+namespace tlsfs {
+namespace {
+constexpr Connection::Number kLastNumber = 0x7fffffff;
+}
+
+Result<std::shared_ptr<Connection>> Registry::create(Caller owner) {
+    std::shared_ptr<Connection> connection;
+    const std::scoped_lock guard(lock_);
+    if (abandoned_) return failure(ENODEV, "the companion is stopping");
+    if (connections_.size() >= limits_.connections) {
+        return failure(ENFILE, fmt::format("the mount has its {} connections", limits_.connections));
+    }
+    std::size_t& used = per_user_[owner.uid];
+    if (used >= limits_.per_user) {
+        return failure(EMFILE, fmt::format("the user has their {} connections", limits_.per_user));
+    }
+    const auto number = take_number();
+    connection = std::make_shared<Connection>(number, owner, services_);
+    if (!connection->opened()) return failure(ENODEV, "the connection is over");
+    connections_.emplace(number, connection);
+    ++used;
+    return connection;
+}
+
+// Counts on and on, so that a number just freed does not at once mean somebody else.
+Connection::Number Registry::take_number() {
+    while (connections_.contains(next_)) next_ = next_ == kLastNumber ? 0 : next_ + 1;
+    const auto number = next_;
+    next_ = next_ == kLastNumber ? 0 : next_ + 1;
+    return number;
+}
+
+std::shared_ptr<Connection> Registry::find(Connection::Number number, uid_t uid) {
+    const std::scoped_lock guard(lock_);
+    const auto found = connections_.find(number);
+    if (found == connections_.end()) return nullptr;
+    if (uid != 0 && found->second->owner().uid != uid) return nullptr;
+    return found->second;
+}
+
+std::vector<Connection::Number> Registry::list(uid_t uid) {
+    std::vector<Connection::Number> numbers;
+    const std::scoped_lock guard(lock_);
+    for (const auto& [number, connection] : connections_) {
+        if (uid == 0 || connection->owner().uid == uid) numbers.push_back(number);
+    }
+    return numbers;
+}
+
+void Registry::release(const std::shared_ptr<Connection>& connection) {
+    if (!connection->released()) return;
+    const std::scoped_lock guard(lock_);
+    if (connections_.erase(connection->number()) == 0) return;
+    const auto used = per_user_.find(connection->owner().uid);
+    if (--used->second == 0) per_user_.erase(used);
+    if (connections_.empty()) idle_since_ = Clock::now();
+}
+
+std::optional<Registry::Clock::time_point> Registry::idle_since() {
+    const std::scoped_lock guard(lock_);
+    if (!connections_.empty()) return std::nullopt;
+    return idle_since_;
+}
+
+void Registry::abandon(int code) {
+    std::map<Connection::Number, std::shared_ptr<Connection>> last;
+    {
+        const std::scoped_lock guard(lock_);
+        abandoned_ = true;
+        last.swap(connections_);
+    }
+    for (const auto& [number, connection] : last) connection->abandon(code);
+}
+
+}  // namespace tlsfs

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+// The connections of a mount: their numbers and how many there may be.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "device/connection.h"
+
+namespace tlsfs {
+
+struct Limits {
+    std::size_t connections = 65536;
+    std::size_t per_user = 16384;
+};
+
+class Registry {
+   public:
+    using Clock = std::chrono::steady_clock;
+
+    Registry(const Services& services, Limits limits) : services_(services), limits_(limits) {}
+
+    // A new connection, already opened() once. EMFILE: the user has enough; ENFILE: the mount has.
+    [[nodiscard]] Result<std::shared_ptr<Connection>> create(Caller owner);
+
+    // The connection of that number, if `uid` may know of it: its owner and root may.
+    [[nodiscard]] std::shared_ptr<Connection> find(Connection::Number number, uid_t uid);
+    [[nodiscard]] std::vector<Connection::Number> list(uid_t uid);
+
+    // One opened file of the connection less. With the last the number is free.
+    void release(const std::shared_ptr<Connection>& connection);
+
+    // Since when there has been no connection; nothing while there is one.
+    [[nodiscard]] std::optional<Clock::time_point> idle_since();
+
+    // No more connections; those there are end, and whoever waits on them gets `code`.
+    void abandon(int code);
+
+   private:
+    [[nodiscard]] Connection::Number take_number();
+
+    const Services services_;
+    const Limits limits_;
+
+    std::mutex lock_;  // guards all below; a connection's lock is never taken under it
+    std::map<Connection::Number, std::shared_ptr<Connection>> connections_;
+    std::unordered_map<uid_t, std::size_t> per_user_;
+    Connection::Number next_ = 0;
+    Clock::time_point idle_since_ = Clock::now();
+    bool abandoned_ = false;
+};
+
+}  // namespace tlsfs

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// What all connections of a mount share. Outlives them.
+#pragma once
+
+#include <sys/types.h>
+
+#include "engine/context.h"
+#include "io/background.h"
+#include "io/reactor.h"
+
+namespace tlsfs {
+
+struct Services {
+    Reactor& reactor;
+    Background& background;
+    ContextCache& contexts;
+    dev_t mount_device;  // whose files are no carriers
+};
+
+}  // namespace tlsfs

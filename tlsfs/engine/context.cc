@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: MIT
+#include "engine/context.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/rand.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <ranges>
+
+#include "engine/openssl_error.h"
+#include "engine/pem.h"
+#include "engine/tls.h"
+#include "engine/verify.h"
+
+namespace tlsfs {
+namespace {
+
+using Mode = VerifyPolicy::Mode;
+
+constexpr std::size_t kKeptContexts = 64;
+constexpr std::size_t kKeptTicketKeys = 256;
+constexpr long kSessionSeconds = 3600;
+
+// AEAD suites with forward secrecy.
+constexpr const char* kDefaultCiphers12 =
+    "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!eNULL:!PSK:!SRP:!aDSS";
+constexpr std::string_view kNeverCiphers = ":!aNULL:!eNULL:!PSK:!SRP:!aDSS";
+
+std::vector<std::string> split_list(const std::string& list) {
+    std::vector<std::string> elements;
+    for (const auto part : std::views::split(list, ':')) {
+        elements.emplace_back(part.begin(), part.end());
+    }
+    return elements;
+}
+
+bool is_tls13_suite(std::string_view name) { return name.starts_with("TLS_"); }
+
+SslContextPtr new_context(Role role) {
+    return SslContextPtr(SSL_CTX_new(role == Role::client ? TLS_client_method() : TLS_server_method()));
+}
+
+int version_number(TlsVersion version) {
+    return version == TlsVersion::tls12 ? TLS1_2_VERSION : TLS1_3_VERSION;
+}
+
+// TLS 1.3 suites and those before it are two lists to OpenSSL. A list that names suites of one
+// version only rules the other version out.
+struct CipherLists {
+    std::string tls13, tls12;
+};
+
+CipherLists cipher_lists(const Settings& settings) {
+    if (settings.ciphers.empty()) return {TLS_DEFAULT_CIPHERSUITES, kDefaultCiphers12};
+    CipherLists lists;
+    for (const std::string& element : split_list(settings.ciphers)) {
+        std::string& list = is_tls13_suite(element) ? lists.tls13 : lists.tls12;
+        if (!list.empty()) list += ':';
+        list += element;
+    }
+    if (!lists.tls12.empty()) lists.tls12 += kNeverCiphers;
+    return lists;
+}
+
+Result<> set_ciphers_and_versions(SSL_CTX* ssl, const Settings& settings) {
+    const CipherLists lists = cipher_lists(settings);
+    auto min = settings.min_version;
+    auto max = settings.max_version;
+    if (lists.tls12.empty()) min = TlsVersion::tls13;
+    if (lists.tls13.empty()) max = TlsVersion::tls12;
+    if (min > max) return failure(EINVAL, "no cipher in the list belongs to an allowed version");
+    ERR_clear_error();
+    const bool done =
+        SSL_CTX_set_min_proto_version(ssl, version_number(min)) == 1 &&
+        SSL_CTX_set_max_proto_version(ssl, version_number(max)) == 1 &&
+        (lists.tls12.empty() || SSL_CTX_set_cipher_list(ssl, lists.tls12.c_str()) == 1) &&
+        SSL_CTX_set_ciphersuites(ssl, lists.tls13.c_str()) == 1;
+    if (!done) return tl::unexpected(take_openssl_error("ciphers", EINVAL));
+    return {};
+}
+
+// One element of OpenSSL's cipher string: a name, names joined by +, or one of these behind !, - or +.
+// Its other separators, and @SECLEVEL, which could let anonymous suites in, are not taken.
+bool knows_cipher(SSL_CTX* scratch, const std::string& element) {
+    const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+                                           std::string_view("-+!_.").find(c) != std::string_view::npos; };
+    if (element.empty() || !std::ranges::all_of(element, plain)) return false;
+    const bool operation = std::string_view("!-+").find(element.front()) != std::string_view::npos;
+    ERR_clear_error();
+    const bool known =
+        is_tls13_suite(element)
+            ? SSL_CTX_set_ciphersuites(scratch, element.c_str()) == 1
+            : SSL_CTX_set_cipher_list(scratch, ((operation ? "ALL:" : "") + element).c_str()) == 1;
+    ERR_clear_error();
+    return known;
+}
+
+Result<> set_groups(SSL_CTX* ssl, const std::string& list) {
+    if (list.empty()) return {};
+    ERR_clear_error();
+    if (SSL_CTX_set1_groups_list(ssl, list.c_str()) == 1) return {};
+    ERR_clear_error();
+    return failure(EINVAL, fmt::format("groups: '{}' names one that OpenSSL does not know", list));
+}
+
+Result<> load_certificate(SSL_CTX* ssl, const Settings& settings) {
+    if (settings.cert.empty() && settings.key.empty()) return {};
+    if (settings.cert.empty()) return failure(EINVAL, "a key was written, but no cert");
+    if (settings.key.empty()) return failure(EINVAL, "a cert was written, but no key");
+    auto chain = parse_chain(settings.cert);
+    if (!chain) return tl::unexpected(chain.error());
+    const auto key = parse_key(settings.key);
+    if (!key) return tl::unexpected(key.error());
+    ERR_clear_error();
+    if (X509_check_private_key(chain->front().get(), key->get()) != 1) {
+        ERR_clear_error();
+        return failure(EINVAL, "the key does not fit the certificate");
+    }
+    if (SSL_CTX_use_certificate(ssl, chain->front().get()) != 1 ||
+        SSL_CTX_use_PrivateKey(ssl, key->get()) != 1) {
+        return tl::unexpected(take_openssl_error("cert", EINVAL));
+    }
+    for (const X509Ptr& issuer : *chain | std::views::drop(1)) {
+        if (SSL_CTX_add1_chain_cert(ssl, issuer.get()) != 1) {
+            return tl::unexpected(take_openssl_error("cert", EINVAL));
+        }
+    }
+    return {};
+}
+
+Result<> load_authorities(SSL_CTX* ssl, const SecretBytes& pem, Role role) {
+    const auto authorities = parse_authorities(pem);
+    if (!authorities) return tl::unexpected(authorities.error());
+    X509_STORE* store = SSL_CTX_get_cert_store(ssl);
+    for (const X509Ptr& certificate : authorities->certificates) {
+        X509_STORE_add_cert(store, certificate.get());
+        // Tells clients which certificates will do (RFC 8446 section 4.2.4).
+        if (role == Role::server) SSL_CTX_add_client_CA(ssl, certificate.get());
+    }
+    for (const CrlPtr& crl : authorities->crls) X509_STORE_add_crl(store, crl.get());
+    // Whatever stands in the file is trusted, a leaf or an intermediate as well as a root.
+    unsigned long flags = X509_V_FLAG_PARTIAL_CHAIN;
+    if (!authorities->crls.empty()) flags |= X509_V_FLAG_CRL_CHECK;
+    X509_STORE_set_flags(store, flags);
+    return {};
+}
+
+VerifyPolicy resolve_policy(const Settings& settings, Role role) {
+    VerifyPolicy policy = settings.verify;
+    if (policy.mode != Mode::unset) return policy;
+    if (role == Role::server) {
+        policy.mode = Mode::none;
+    } else {
+        policy.mode = settings.ca.empty() ? Mode::system : Mode::ca;
+    }
+    return policy;
+}
+
+void set_verification(SSL_CTX* ssl, Role role, Mode mode) {
+    SSL_CTX_set_cert_verify_callback(ssl, check_peer, nullptr);
+    if (role == Role::client) {
+        SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, nullptr);
+    } else if (mode != Mode::none) {
+        SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    }
+}
+
+std::vector<unsigned char> alpn_wire_format(const std::vector<std::string>& protocols) {
+    std::vector<unsigned char> wire;
+    for (const std::string& protocol : protocols) {
+        wire.push_back(static_cast<unsigned char>(protocol.size()));
+        wire.insert(wire.end(), protocol.begin(), protocol.end());
+    }
+    return wire;
+}
+
+// A server's choice: the first of its own protocols that the client offers, or an alert.
+int choose_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
+                unsigned in_size, void* argument) {
+    const auto* context = static_cast<const TlsContext*>(argument);
+    unsigned char* chosen = nullptr;
+    const int outcome =
+        SSL_select_next_proto(&chosen, out_size, context->alpn.data(),
+                              static_cast<unsigned>(context->alpn.size()), in, in_size);
+    if (outcome != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+int accept_any_name(SSL*, int*, void*) { return SSL_TLSEXT_ERR_OK; }
+
+Result<> set_alpn(TlsContext& context) {
+    if (context.alpn.empty()) return {};
+    if (context.role == Role::server) {
+        SSL_CTX_set_alpn_select_cb(context.ssl.get(), choose_alpn, &context);
+        return {};
+    }
+    if (context.alpn.size() > 65535 ||
+        SSL_CTX_set_alpn_protos(context.ssl.get(), context.alpn.data(),
+                                static_cast<unsigned>(context.alpn.size())) != 0) {
+        return failure(EINVAL, "alpn: too many protocols");
+    }
+    return {};
+}
+
+class Sha256 {
+   public:
+    Sha256() : context_(EVP_MD_CTX_new()) { EVP_DigestInit_ex(context_, EVP_sha256(), nullptr); }
+    Sha256(const Sha256&) = delete;
+    Sha256& operator=(const Sha256&) = delete;
+    ~Sha256() { EVP_MD_CTX_free(context_); }
+    // The length goes in first, so that neighbouring fields cannot be taken for one another.
+    void add(const void* data, std::size_t size) {
+        EVP_DigestUpdate(context_, &size, sizeof size);
+        EVP_DigestUpdate(context_, data, size);
+    }
+    void add(std::string_view text) { add(text.data(), text.size()); }
+    std::string finish() {
+        std::array<unsigned char, 32> digest{};
+        EVP_DigestFinal_ex(context_, digest.data(), nullptr);
+        return fmt::format("{:02x}", fmt::join(digest, ""));
+    }
+
+   private:
+    EVP_MD_CTX* context_;
+};
+
+std::string policy_id(const Settings& settings, Role role, uid_t owner, std::string_view trust) {
+    Sha256 digest;
+    digest.add(fmt::format("{} {} {} {} {} {}", owner, static_cast<int>(role),
+                           static_cast<int>(settings.min_version),
+                           static_cast<int>(settings.max_version),
+                           static_cast<int>(settings.verify.mode), settings.session_cache));
+    digest.add(settings.ciphers);
+    digest.add(settings.groups);
+    for (const std::string& protocol : settings.alpn) digest.add(protocol);
+    digest.add("pins");
+    for (const Pin& pin : settings.verify.pins) {
+        digest.add(pin.of == Pin::Of::certificate ? "sha256" : "spki");
+        digest.add(pin.sha256.data(), pin.sha256.size());
+    }
+    for (const SecretBytes* pem : {&settings.ca, &settings.cert, &settings.key}) {
+        digest.add(pem->data(), pem->size());
+    }
+    digest.add(trust);
+    return digest.finish();
+}
+
+std::string file_stamp(const std::string& path) {
+    struct stat info {};
+    if (stat(path.c_str(), &info) != 0) return fmt::format("{} absent;", path);
+    return fmt::format("{} {} {} {}.{};", path, info.st_ino, info.st_size, info.st_mtim.tv_sec,
+                       info.st_mtim.tv_nsec);
+}
+
+std::string environment_or(const char* variable, const char* otherwise) {
+    const char* value = secure_getenv(variable);
+    return value != nullptr ? value : otherwise;
+}
+
+}  // namespace
+
+TlsContext::~TlsContext() = default;
+
+Result<> check_ciphers(const std::string& list) {
+    const SslContextPtr scratch = new_context(Role::client);
+    for (const std::string& element : split_list(list)) {
+        if (!knows_cipher(scratch.get(), element)) {
+            return failure(EINVAL, fmt::format("ciphers: '{}' is not known", element));
+        }
+    }
+    return {};
+}
+
+Result<> check_groups(const std::string& list) { return set_groups(new_context(Role::client).get(), list); }
+
+std::string default_cipher_names() {
+    const SslContextPtr scratch = new_context(Role::client);
+    if (!set_ciphers_and_versions(scratch.get(), Settings{})) return {};
+    const SslPtr ssl(SSL_new(scratch.get()));
+    STACK_OF(SSL_CIPHER)* suites = SSL_get1_supported_ciphers(ssl.get());
+    std::string text;
+    for (int i = 0; i < sk_SSL_CIPHER_num(suites); ++i) {
+        text += SSL_CIPHER_get_name(sk_SSL_CIPHER_value(suites, i));
+        text += '\n';
+    }
+    sk_SSL_CIPHER_free(suites);
+    return text;
+}
+
+std::string openssl_version() {
+    return fmt::format("openssl {}", OpenSSL_version(OPENSSL_VERSION_STRING));
+}
+
+ContextCache::ContextCache(std::filesystem::path ca_file) : ca_file_(std::move(ca_file)) {}
+
+std::string ContextCache::trust_stamp() const {
+    if (!ca_file_.empty()) return file_stamp(ca_file_);
+    return file_stamp(environment_or(X509_get_default_cert_file_env(), X509_get_default_cert_file())) +
+           file_stamp(environment_or(X509_get_default_cert_dir_env(), X509_get_default_cert_dir()));
+}
+
+Result<> ContextCache::check_trust() const {
+    if (ca_file_.empty()) return {};
+    const StorePtr store(X509_STORE_new());
+    ERR_clear_error();
+    if (X509_STORE_load_file(store.get(), ca_file_.c_str()) == 1) return {};
+    return tl::unexpected(take_openssl_error(ca_file_.string(), EINVAL));
+}
+
+Result<> ContextCache::load_trust(SSL_CTX* ssl, const Settings& settings, Mode mode) {
+    if (mode == Mode::ca) {
+        if (settings.ca.empty()) return failure(EINVAL, "verify ca: no ca was written");
+        return load_authorities(ssl, settings.ca,
+                                SSL_CTX_get_ssl_method(ssl) == TLS_server_method() ? Role::server
+                                                                                  : Role::client);
+    }
+    if (mode != Mode::system) return {};
+    // Caller holds lock_.
+    const std::string stamp = trust_stamp();
+    if (!system_store_ || stamp != system_stamp_) {
+        StorePtr store(X509_STORE_new());
+        ERR_clear_error();
+        const int loaded = ca_file_.empty() ? X509_STORE_set_default_paths(store.get())
+                                            : X509_STORE_load_file(store.get(), ca_file_.c_str());
+        if (loaded != 1) return tl::unexpected(take_openssl_error("the trust store", EINVAL));
+        system_store_ = std::move(store);
+        system_stamp_ = stamp;
+    }
+    SSL_CTX_set1_cert_store(ssl, system_store_.get());
+    return {};
+}
+
+void ContextCache::set_ticket_keys(SSL_CTX* ssl, const std::string& id) {
+    auto found = std::ranges::find(ticket_keys_, id, &std::pair<std::string, TicketKeys>::first);
+    if (found == ticket_keys_.end()) {
+        TicketKeys fresh{};
+        if (RAND_bytes(fresh.bytes.data(), static_cast<int>(fresh.bytes.size())) != 1) return;
+        ticket_keys_.emplace_front(id, fresh);
+        found = ticket_keys_.begin();
+    }
+    SSL_CTX_set_tlsext_ticket_keys(ssl, found->second.bytes.data(), found->second.bytes.size());
+    if (ticket_keys_.size() > kKeptTicketKeys) {
+        OPENSSL_cleanse(ticket_keys_.back().second.bytes.data(), sizeof(TicketKeys));
+        ticket_keys_.pop_back();
+    }
+}
+
+Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings, Role role,
+                                                        std::string id) {
+    auto context = std::make_shared<TlsContext>();
+    context->ssl = new_context(role);
+    if (!context->ssl) return tl::unexpected(take_openssl_error("SSL_CTX_new", ENOMEM));
+    context->role = role;
+    context->verify = resolve_policy(settings, role);
+    context->resumable = settings.session_cache;
+    context->id = std::move(id);
+    context->alpn = alpn_wire_format(settings.alpn);
+
+    SSL_CTX* ssl = context->ssl.get();
+    SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                 SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_timeout(ssl, kSessionSeconds);
+    SSL_CTX_set_dh_auto(ssl, 1);
+
+    if (auto set = set_ciphers_and_versions(ssl, settings); !set) return tl::unexpected(set.error());
+    if (auto set = set_groups(ssl, settings.groups); !set) return tl::unexpected(set.error());
+    if (auto set = load_certificate(ssl, settings); !set) return tl::unexpected(set.error());
+    if (auto set = load_trust(ssl, settings, context->verify.mode); !set) {
+        return tl::unexpected(set.error());
+    }
+    if (auto set = set_alpn(*context); !set) return tl::unexpected(set.error());
+    set_verification(ssl, role, context->verify.mode);
+    if (role == Role::client) {
+        keep_new_sessions(ssl);
+    } else {
+        if (SSL_CTX_get0_certificate(ssl) == nullptr) return failure(EINVAL, "server: no cert was written");
+        SSL_CTX_set_tlsext_servername_callback(ssl, accept_any_name);
+        SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);  // tickets do it
+        SSL_CTX_set_session_id_context(ssl, reinterpret_cast<const unsigned char*>(context->id.data()),
+                                       SSL_MAX_SID_CTX_LENGTH);
+        set_ticket_keys(ssl, context->id);
+    }
+    return context;
+}
+
+Result<std::shared_ptr<const TlsContext>> ContextCache::get(const Settings& settings, Role role,
+                                                            uid_t owner) {
+    const bool system_trust = resolve_policy(settings, role).mode == Mode::system;
+    std::string id = policy_id(settings, role, owner, system_trust ? trust_stamp() : "");
+    const std::scoped_lock guard(lock_);
+    if (const auto found = contexts_.find(id); found != contexts_.end()) {
+        if (auto context = found->second.lock()) return context;
+    }
+    auto built = build(settings, role, id);
+    if (!built) return tl::unexpected(built.error());
+    std::erase_if(contexts_, [](const auto& entry) { return entry.second.expired(); });
+    contexts_[id] = *built;
+    // One that holds a private key dies, and wipes it, with the last connection that uses it.
+    if (settings.key.empty()) {
+        kept_.push_front(*built);
+        if (kept_.size() > kKeptContexts) kept_.pop_back();
+    }
+    return std::shared_ptr<const TlsContext>(*built);
+}
+
+}  // namespace tlsfs

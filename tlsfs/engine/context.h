@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// SSL_CTXs: one for all connections of the same owner with the same policy, because loading the
+// system's trust store once a connection would cost more than the handshake.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <filesystem>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/result.h"
+#include "core/settings.h"
+#include "engine/openssl_ptr.h"
+#include "engine/session_cache.h"
+
+namespace tlsfs {
+
+// What a handshake needs besides its name. Shared and immutable once built.
+struct TlsContext {
+    SslContextPtr ssl;
+    Role role = Role::client;
+    VerifyPolicy verify;     // its mode is never `unset`
+    bool resumable = true;   // client: look for a session, keep new ones
+    std::string id;          // names owner and policy; a digest, no secret
+    std::vector<unsigned char> alpn;  // in wire format, RFC 7301 section 3.1
+
+    ~TlsContext();  // wipes the certificate's key
+};
+
+// EINVAL and a text that names the first element OpenSSL does not know.
+[[nodiscard]] Result<> check_ciphers(const std::string& list);
+[[nodiscard]] Result<> check_groups(const std::string& list);
+// The suites that connections use by default, one a line.
+[[nodiscard]] std::string default_cipher_names();
+// "openssl 3.0.x"
+[[nodiscard]] std::string openssl_version();
+
+class ContextCache {
+   public:
+    // `ca_file` replaces the machine's trust store; empty: OpenSSL's default file and directory.
+    explicit ContextCache(std::filesystem::path ca_file = {});
+
+    [[nodiscard]] Result<std::shared_ptr<const TlsContext>> get(const Settings& settings, Role role,
+                                                                uid_t owner);
+    SessionCache& sessions() { return sessions_; }
+
+    // EINVAL if the trust store cannot be read: to be known at start, not at the first handshake.
+    [[nodiscard]] Result<> check_trust() const;
+
+   private:
+    // Ticket keys outlive their context: a server whose connections come one at a time still resumes.
+    struct TicketKeys {
+        std::array<unsigned char, 80> bytes;
+    };
+    using ContextPtr = std::shared_ptr<const TlsContext>;
+
+    [[nodiscard]] Result<std::shared_ptr<TlsContext>> build(const Settings& settings, Role role,
+                                                            std::string id);
+    [[nodiscard]] Result<> load_trust(SSL_CTX* ssl, const Settings& settings,
+                                      VerifyPolicy::Mode mode);
+    [[nodiscard]] std::string trust_stamp() const;
+    void set_ticket_keys(SSL_CTX* ssl, const std::string& id);
+
+    std::filesystem::path ca_file_;
+    SessionCache sessions_;
+
+    std::mutex lock_;  // guards all below
+    std::unordered_map<std::string, std::weak_ptr<const TlsContext>> contexts_;
+    std::list<ContextPtr> kept_;  // the newest without a private key, kept while unused
+    StorePtr system_store_;
+    std::string system_stamp_;
+    std::list<std::pair<std::string, TicketKeys>> ticket_keys_;  // newest first
+};
+
+}  // namespace tlsfs

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// OpenSSL's objects with owners.
+#pragma once
+
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+
+#include <memory>
+
+namespace tlsfs {
+
+template <auto Free>
+struct OpensslFree {
+    template <class T>
+    void operator()(T* object) const {
+        Free(object);
+    }
+};
+
+using BioPtr = std::unique_ptr<BIO, OpensslFree<BIO_free>>;
+using CrlPtr = std::unique_ptr<X509_CRL, OpensslFree<X509_CRL_free>>;
+using KeyPtr = std::unique_ptr<EVP_PKEY, OpensslFree<EVP_PKEY_free>>;
+using SslPtr = std::unique_ptr<SSL, OpensslFree<SSL_free>>;
+using SslContextPtr = std::unique_ptr<SSL_CTX, OpensslFree<SSL_CTX_free>>;
+using SslSessionPtr = std::unique_ptr<SSL_SESSION, OpensslFree<SSL_SESSION_free>>;
+using StorePtr = std::unique_ptr<X509_STORE, OpensslFree<X509_STORE_free>>;
+using X509Ptr = std::unique_ptr<X509, OpensslFree<X509_free>>;
+
+}  // namespace tlsfs

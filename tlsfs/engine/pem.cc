@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+#include "engine/pem.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+#include <cctype>
+#include <string_view>
+
+#include "engine/openssl_error.h"
+
+namespace tlsfs {
+namespace {
+
+std::string_view view(const SecretBytes& pem) { return {pem.data(), pem.size()}; }
+
+BioPtr reader(const SecretBytes& pem) {
+    return BioPtr(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+}
+
+bool at_end_of_pem() {
+    const unsigned long last = ERR_peek_last_error();
+    return ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
+}
+
+// Calls `read` until it finds no further block of its kind. A block that is damaged is an error.
+template <class Ptr, class Read>
+Result<std::vector<Ptr>> read_all(const SecretBytes& pem, const char* what, Read read) {
+    std::vector<Ptr> found;
+    const BioPtr bio = reader(pem);
+    ERR_clear_error();
+    for (;;) {
+        Ptr next(read(bio.get()));
+        if (!next) break;
+        found.push_back(std::move(next));
+    }
+    const bool clean = at_end_of_pem();
+    if (!clean) return tl::unexpected(take_openssl_error(what, EINVAL));
+    ERR_clear_error();
+    return found;
+}
+
+// Never asks anybody for a passphrase.
+int no_passphrase(char*, int, int, void* asked) {
+    *static_cast<bool*>(asked) = true;
+    return -1;
+}
+
+Result<std::vector<X509Ptr>> read_certificates(const SecretBytes& pem, const char* what) {
+    return read_all<X509Ptr>(pem, what, [](BIO* bio) {
+        return PEM_read_bio_X509(bio, nullptr, nullptr, nullptr);
+    });
+}
+
+}  // namespace
+
+Result<Authorities> parse_authorities(const SecretBytes& pem) {
+    Authorities authorities;
+    auto certificates = read_certificates(pem, "ca");
+    if (!certificates) return tl::unexpected(certificates.error());
+    if (certificates->empty()) return failure(EINVAL, "ca: no certificate in it");
+    authorities.certificates = std::move(*certificates);
+    auto crls = read_all<CrlPtr>(pem, "ca", [](BIO* bio) {
+        return PEM_read_bio_X509_CRL(bio, nullptr, nullptr, nullptr);
+    });
+    if (!crls) return tl::unexpected(crls.error());
+    authorities.crls = std::move(*crls);
+    return authorities;
+}
+
+Result<std::vector<X509Ptr>> parse_chain(const SecretBytes& pem) {
+    auto chain = read_certificates(pem, "cert");
+    if (chain && chain->empty()) return failure(EINVAL, "cert: no certificate in it");
+    return chain;
+}
+
+Result<KeyPtr> parse_key(const SecretBytes& pem) {
+    const BioPtr bio = reader(pem);
+    bool encrypted = false;
+    ERR_clear_error();
+    KeyPtr key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, &encrypted));
+    if (key) return key;
+    if (encrypted) {
+        ERR_clear_error();
+        return failure(EINVAL, "key: it is encrypted; write it decrypted, it is kept in memory only");
+    }
+    if (view(pem).find("-----BEGIN") == std::string_view::npos) {
+        ERR_clear_error();
+        return failure(EINVAL, "key: no private key in it");
+    }
+    return tl::unexpected(take_openssl_error("key", EINVAL));
+}
+
+bool ends_in_block(const SecretBytes& pem) {
+    std::string_view text = view(pem);
+    while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) {
+        text.remove_suffix(1);
+    }
+    if (!text.ends_with("-----")) return false;
+    const auto line = text.rfind('\n');
+    return text.substr(line == std::string_view::npos ? 0 : line + 1).starts_with("-----END ");
+}
+
+std::string to_pem(const std::vector<X509*>& certificates) {
+    const BioPtr bio(BIO_new(BIO_s_mem()));
+    for (X509* certificate : certificates) PEM_write_bio_X509(bio.get(), certificate);
+    char* text = nullptr;
+    const long size = BIO_get_mem_data(bio.get(), &text);
+    return size > 0 ? std::string(text, static_cast<std::size_t>(size)) : std::string();
+}
+
+}  // namespace tlsfs

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+// The engine "user": TLS records over a carrier, made and read in this process. Every call returns
+// at once. Not synchronised: the connection that owns it holds its lock.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "core/result.h"
+#include "core/status.h"
+#include "engine/tls.h"
+#include "io/carrier.h"
+
+namespace tlsfs {
+
+class RecordStream {
+   public:
+    // Ciphertext kept for a carrier that is full; past this no more plaintext is taken.
+    static constexpr std::size_t kHighWater = 128U << 10U;
+
+    RecordStream(Carrier carrier, std::unique_ptr<Tls> tls);
+
+    // done: the handshake is over; want_input: call again when the carrier is ready.
+    [[nodiscard]] Step handshake();
+
+    // done: `count` > 0 bytes, as soon as there are any. closed and failed are answered for ever.
+    [[nodiscard]] Step read(std::span<std::byte> into);
+
+    // A read would have an answer at once: bytes, the end or a failure.
+    [[nodiscard]] bool readable();
+    [[nodiscard]] bool writable() const { return unsent() <= kHighWater; }
+    // False while so much waits to be sent that nothing more is received.
+    [[nodiscard]] bool accepts_input() const { return unsent() <= kMaxUnsent; }
+
+    // Encrypts all of `from` and sends what the carrier takes; the rest stays in unsent().
+    [[nodiscard]] Result<> write(std::span<const std::byte> from);
+    // The same, but stops, after at least one byte, when the carrier is full. The count taken.
+    [[nodiscard]] Result<std::size_t> write_some(std::span<const std::byte> from);
+
+    [[nodiscard]] Result<> update_keys();
+    void close();  // close_notify, behind everything written
+
+    // Sends what is left. A failure is reported by the next write.
+    void flush();
+    [[nodiscard]] std::size_t unsent() const { return tls_->output().size(); }
+
+    [[nodiscard]] const std::optional<Error>& write_error() const { return write_error_; }
+    [[nodiscard]] const std::optional<Step>& end_of_reading() const { return end_of_reading_; }
+    [[nodiscard]] Agreement agreement() const { return tls_->agreement(); }
+    [[nodiscard]] std::string peer_chain() const { return tls_->peer_chain(); }
+    void add_stats(Stats& stats) const;
+
+    Carrier& carrier() { return carrier_; }
+    [[nodiscard]] const Carrier& carrier() const { return carrier_; }
+
+   private:
+    // Answers to a peer that keeps asking for new keys and never reads do not pile up without end.
+    static constexpr std::size_t kMaxUnsent = 4U << 20U;
+
+    [[nodiscard]] bool fill(std::size_t wanted);
+    Step settle(Step step);
+
+    Carrier carrier_;
+    std::unique_ptr<Tls> tls_;
+    std::optional<Step> end_of_reading_;  // closed or failed
+    std::optional<Error> write_error_;
+    std::optional<Error> carrier_error_;  // what receiving failed with
+    bool drained_ = false;                // the last receive emptied the socket
+    std::uint64_t data_in_ = 0, data_out_ = 0, wire_in_ = 0, wire_out_ = 0;
+};
+
+}  // namespace tlsfs

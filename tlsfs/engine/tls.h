@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// One end of a TLS connection without any I/O: ciphertext in, ciphertext out. The one place that
+// calls SSL_get_error().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "core/result.h"
+#include "core/status.h"
+#include "engine/context.h"
+#include "engine/openssl_ptr.h"
+#include "engine/verify.h"
+#include "io/byte_queue.h"
+
+namespace tlsfs {
+
+// What one step came to.
+struct Step {
+    enum class Outcome : std::uint8_t {
+        done,        // `count` bytes of plaintext, or the whole of what was asked
+        want_input,  // more ciphertext is needed first
+        closed,      // the peer's close_notify
+        failed,      // `error`; an alert, if one is due, waits in output()
+    };
+    Outcome outcome = Outcome::done;
+    std::size_t count = 0;
+    Error error;
+};
+
+// What a finished handshake agreed on.
+struct Agreement {
+    std::string version, cipher, group, alpn, server_name;
+    Verification verification = Verification::unknown;
+    bool resumed = false;
+    std::string peer, peer_sha256;
+};
+
+// New sessions of the client context go to the SessionCache of the Tls that made them.
+void keep_new_sessions(SSL_CTX* context);
+
+class Tls {
+   public:
+    // `name`: what a client sends as SNI and finds in the certificate. EINVAL if the policy needs
+    // a name and there is none.
+    [[nodiscard]] static Result<std::unique_ptr<Tls>> create(std::shared_ptr<const TlsContext> context,
+                                                             SessionCache& sessions,
+                                                             const std::string& name);
+    Tls(const Tls&) = delete;
+    Tls& operator=(const Tls&) = delete;
+    ~Tls();
+
+    [[nodiscard]] Step handshake();
+    [[nodiscard]] Step read(std::span<std::byte> into);
+    [[nodiscard]] Step peek();  // done: a byte or more of plaintext is there
+    [[nodiscard]] Result<> write(std::span<const std::byte> from);
+    [[nodiscard]] Result<> update_keys();
+    void close();  // puts close_notify into output(); at most once
+
+    // Ciphertext from the peer goes in here, and comes out for the peer there.
+    ByteQueue& input() { return input_; }
+    ByteQueue& output() { return output_; }
+    void end_of_input() { input_ended_ = true; }
+
+    [[nodiscard]] Agreement agreement() const;
+    [[nodiscard]] std::string peer_chain() const;  // PEM, leaf first
+
+    [[nodiscard]] std::uint64_t records_in() const { return records_in_; }
+    [[nodiscard]] std::uint64_t records_out() const { return records_out_; }
+    [[nodiscard]] std::uint64_t key_updates() const { return key_updates_; }
+
+   private:
+    friend struct TlsCallbacks;
+
+    Tls(std::shared_ptr<const TlsContext> context, SessionCache& sessions);
+    [[nodiscard]] Result<> set_name(const std::string& name);
+    void offer_session();
+    [[nodiscard]] Step judge(int returned, const char* what);
+
+    std::shared_ptr<const TlsContext> context_;
+    SessionCache& sessions_;
+    std::string session_key_;
+    PeerCheck check_;
+    ByteQueue input_, output_;
+    bool input_ended_ = false;
+    bool close_sent_ = false;
+    std::uint64_t records_in_ = 0, records_out_ = 0, key_updates_ = 0;
+    SslPtr ssl_;  // last: its callbacks use the rest
+};
+
+}  // namespace tlsfs

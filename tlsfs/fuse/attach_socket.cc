@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+#include "fuse/attach_socket.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <array>
+#include <cstring>
+
+#include "core/status.h"
+#include "fuse/tree.h"
+
+namespace tlsfs {
+namespace {
+
+constexpr std::size_t kMaxGuests = 256;
+constexpr std::chrono::seconds kPatience{10};  // for a guest that connects and says nothing
+
+// What one message brought.
+struct Message {
+    std::string text;
+    std::array<UniqueFd, 2> fds;
+    std::size_t fd_count = 0;
+    uid_t sender = 0;
+};
+
+void take_control(const msghdr& header, Message& message) {
+    for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr;
+         c = CMSG_NXTHDR(const_cast<msghdr*>(&header), c)) {
+        if (c->cmsg_level != SOL_SOCKET) continue;
+        if (c->cmsg_type == SCM_CREDENTIALS) {
+            ucred sender{};
+            std::memcpy(&sender, CMSG_DATA(c), sizeof sender);
+            message.sender = sender.uid;
+        }
+        if (c->cmsg_type != SCM_RIGHTS) continue;
+        const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (std::size_t i = 0; i < count; ++i) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+            UniqueFd owned(fd);
+            if (message.fd_count < message.fds.size()) message.fds[message.fd_count] = std::move(owned);
+            ++message.fd_count;
+        }
+    }
+}
+
+Result<Message> receive(int fd) {
+    std::array<char, 64> text{};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(8 * sizeof(int)) + CMSG_SPACE(sizeof(ucred))> control{};
+    iovec part{text.data(), text.size()};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    const ssize_t size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (size < 0) return system_failure("attach");
+    Message message;
+    message.sender = static_cast<uid_t>(-1);
+    take_control(header, message);
+    if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+        return failure(EINVAL, "attach: the message is too large");
+    }
+    message.text.assign(text.data(), static_cast<std::size_t>(size));
+    if (message.text.ends_with('\n')) message.text.pop_back();
+    return message;
+}
+
+std::string reply_text(const Result<>& outcome) {
+    if (outcome) return "ok";
+    const char* name = strerrorname_np(outcome.error().code);
+    return fmt::format("{} {}", name == nullptr ? "EIO" : name, printable(outcome.error().text));
+}
+
+}  // namespace
+
+// One that has connected.
+class AttachSocket::Guest final : public Reactor::Handler,
+                                  public std::enable_shared_from_this<Guest> {
+   public:
+    Guest(std::shared_ptr<AttachSocket> host, UniqueFd fd) : host_(std::move(host)), fd_(std::move(fd)) {}
+
+    void begin(Reactor& reactor) {
+        // Who connected and who sends need not be the same: both have to be the owner.
+        const int on = 1;
+        setsockopt(fd_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+        watch_ = Reactor::Watch(reactor, fd_.get(), weak_from_this());
+        watch_.arm(EPOLLIN);
+        reactor.after(kPatience, [weak = weak_from_this()] {
+            if (const auto self = weak.lock()) self->host_->leave(self);
+        });
+    }
+
+    void ready(int) override {
+        const std::string reply = reply_text(serve());
+        send(fd_.get(), reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        host_->leave(shared_from_this());
+    }
+
+   private:
+    [[nodiscard]] uid_t connected_by() const {
+        ucred peer{};
+        socklen_t size = sizeof peer;
+        const bool known = getsockopt(fd_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
+        return known ? peer.uid : static_cast<uid_t>(-1);
+    }
+
+    Result<> serve() {
+        auto message = receive(fd_.get());
+        if (!message) return tl::unexpected(message.error());
+        const auto number = parse_number(message->text);
+        if (!number) return failure(EINVAL, "attach: send the connection's number");
+        if (message->fd_count < 1 || message->fd_count > 2) {
+            return failure(EBADF, "attach: send one or two descriptors");
+        }
+        const auto connection = host_->registry_.find(*number, message->sender);
+        if (!connection) return failure(ENOENT, "attach: no such connection");
+        const uid_t owner = connection->owner().uid;
+        if (message->sender != owner || connected_by() != owner) {
+            return failure(EPERM, "attach: the sender is not the owner");
+        }
+        return connection->attach(std::move(message->fds[0]), std::move(message->fds[1]));
+    }
+
+    std::shared_ptr<AttachSocket> host_;
+    UniqueFd fd_;
+    Reactor::Watch watch_;
+};
+
+Result<> AttachSocket::open(const std::string& mount_point) {
+    UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!listener.valid()) return system_failure("attach: socket");
+    // Through a descriptor, because sun_path holds 107 bytes and a mount point may be longer.
+    const UniqueFd root(::open(mount_point.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!root.valid()) return system_failure(mount_point);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    fmt::format_to_n(address.sun_path, sizeof address.sun_path - 1, "/proc/self/fd/{}/attach", root.get());
+    binder_ = gettid();
+    const bool done =
+        ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
+        listen(listener.get(), SOMAXCONN) == 0;
+    binder_ = 0;
+    if (!done) return system_failure("attach");
+    const std::scoped_lock guard(lock_);
+    listener_ = std::move(listener);
+    watch_ = Reactor::Watch(reactor_, listener_.get(), weak_from_this());
+    watch_.arm(EPOLLIN);
+    return {};
+}
+
+bool AttachSocket::binding(pid_t thread) {
+    if (thread == 0 || thread != binder_) return false;
+    bound_ = true;
+    return true;
+}
+
+void AttachSocket::close() {
+    std::set<std::shared_ptr<Guest>> last;
+    const std::scoped_lock guard(lock_);
+    watch_.reset();
+    listener_.reset();
+    last.swap(guests_);
+}
+
+void AttachSocket::leave(const std::shared_ptr<Guest>& guest) {
+    const std::scoped_lock guard(lock_);
+    guests_.erase(guest);
+}
+
+void AttachSocket::ready(int) {
+    const std::scoped_lock guard(lock_);
+    if (!listener_.valid()) return;
+    watch_.fired();
+    for (;;) {
+        UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        if (!fd.valid()) break;
+        if (guests_.size() >= kMaxGuests) continue;  // closed again: it may try later
+        const auto guest = std::make_shared<Guest>(shared_from_this(), std::move(fd));
+        guests_.insert(guest);
+        guest->begin(reactor_);
+    }
+    watch_.arm(EPOLLIN);
+}
+
+}  // namespace tlsfs

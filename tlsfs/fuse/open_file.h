@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// What stands behind an open file of the tree: FUSE's `fh`.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "device/connection.h"
+#include "device/registry.h"
+#include "fuse/lowlevel.h"
+
+namespace tlsfs {
+
+// Each call answers its request, now or later.
+class OpenFile {
+   public:
+    explicit OpenFile(std::uint32_t open_flags) : open_flags_(open_flags) {}
+    OpenFile(const OpenFile&) = delete;
+    OpenFile& operator=(const OpenFile&) = delete;
+    virtual ~OpenFile() = default;  // RELEASE: the last close of this open file
+
+    [[nodiscard]] std::uint32_t open_flags() const { return open_flags_; }  // FOPEN_…
+
+    virtual void read(fuse_req_t req, std::size_t size, off_t offset, bool nonblocking);
+    virtual void write(fuse_req_t req, std::span<const std::byte> data, bool nonblocking);
+    virtual void flush(fuse_req_t req);
+    virtual void poll(fuse_req_t req, std::uint32_t wanted, std::unique_ptr<Poller> poller);
+
+   private:
+    std::uint32_t open_flags_;
+};
+
+// The connection has been opened() for these two; they release it.
+[[nodiscard]] std::unique_ptr<OpenFile> open_ctl(Registry& registry,
+                                                 std::shared_ptr<Connection> connection,
+                                                 Caller opener);
+[[nodiscard]] std::unique_ptr<OpenFile> open_data(Registry& registry,
+                                                  std::shared_ptr<Connection> connection);
+[[nodiscard]] std::unique_ptr<OpenFile> open_pem(std::shared_ptr<Connection> connection,
+                                                 PemFile file);
+[[nodiscard]] std::unique_ptr<OpenFile> open_text(std::string text);
+
+}  // namespace tlsfs

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+#include "fuse/server.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+
+#include "fuse/ops.h"
+#include "fuse/unmounter.h"
+
+namespace tlsfs {
+namespace {
+
+constexpr int kWakeSignal = SIGUSR1;  // ends a worker's wait for the next request
+
+unsigned threads_wanted() { return std::clamp(std::thread::hardware_concurrency(), 2U, 8U); }
+
+class FuseArguments {
+   public:
+    explicit FuseArguments(const ServerOptions& options) {
+        add("tlsfs");
+        // The kernel checks modes and owners.
+        add("-odefault_permissions,fsname=tlsfs,subtype=tlsfs");
+        if (options.all_users) add("-oallow_other");
+        for (const std::string& option : options.mount_options) add("-o" + option);
+    }
+    FuseArguments(const FuseArguments&) = delete;
+    FuseArguments& operator=(const FuseArguments&) = delete;
+    ~FuseArguments() { fuse_opt_free_args(&args_); }
+    fuse_args* get() { return &args_; }
+
+   private:
+    void add(const std::string& argument) { fuse_opt_add_arg(&args_, argument.c_str()); }
+    fuse_args args_ = FUSE_ARGS_INIT(0, nullptr);
+};
+
+Result<dev_t> device_of(const std::string& mount_point) {
+    struct statx info {};
+    // DONT_SYNC: nobody answers yet.
+    if (statx(AT_FDCWD, mount_point.c_str(), AT_STATX_DONT_SYNC, STATX_TYPE, &info) != 0) {
+        return system_failure(mount_point);
+    }
+    return makedev(info.stx_dev_major, info.stx_dev_minor);
+}
+
+}  // namespace
+
+Server::Server(ServerOptions options) : options_(std::move(options)), contexts_(options_.ca_file) {}
+
+Server::~Server() {
+    stop();
+    if (session_ != nullptr) fuse_session_destroy(session_);
+}
+
+Result<std::unique_ptr<Server>> Server::mount(ServerOptions options) {
+    std::unique_ptr<Server> server(new Server(std::move(options)));
+    if (auto mounted = server->mount(); !mounted) return tl::unexpected(mounted.error());
+    return server;
+}
+
+Result<> Server::mount() {
+    if (auto trusted = contexts_.check_trust(); !trusted) return trusted;
+    clear_dead_mount(options_.mount_point);
+    auto tie = unmount_after_death(options_.mount_point);
+    if (!tie) return tl::unexpected(tie.error());
+    unmounter_ = std::move(*tie);
+    FuseArguments arguments(options_);
+    session_ = fuse_session_new(arguments.get(), &operations(), sizeof(fuse_lowlevel_ops), this);
+    if (session_ == nullptr) return failure(EINVAL, "the mount options are not understood");
+    errno = 0;
+    if (fuse_session_mount(session_, options_.mount_point.c_str()) != 0) {
+        const int code = errno != 0 ? errno : EIO;
+        return failure(code, fmt::format("cannot mount on {}", options_.mount_point));
+    }
+    const auto device = device_of(options_.mount_point);
+    if (!device) return tl::unexpected(device.error());
+    device_ = *device;
+    registry_.emplace(Services{reactor_, background_, contexts_, device_}, options_.limits);
+    attach_socket_ = std::make_shared<AttachSocket>(reactor_, *registry_);
+    return {};
+}
+
+Result<> Server::start(std::function<void()> on_unmount) {
+    on_unmount_ = std::move(on_unmount);
+    struct sigaction action {};
+    action.sa_handler = [](int) {};  // no SA_RESTART: a blocked read(2) is to end
+    sigaction(kWakeSignal, &action, nullptr);
+    const unsigned count = threads_wanted();
+    working_ = static_cast<int>(2 * count);
+    // Twice as many: one that is encrypting is not there for the next request.
+    for (unsigned i = 0; i < 2 * count; ++i) workers_.emplace_back([this] { work(); });
+    for (unsigned i = 0; i < count; ++i) reactor_threads_.emplace_back([this] { reactor_.run(); });
+    return attach_socket_->open(options_.mount_point);
+}
+
+void Server::work() {
+    fuse_buf request{};
+    while (!stopping_) {
+        const int size = fuse_session_receive_buf(session_, &request);
+        if (size == -EINTR || size == -EAGAIN) continue;
+        if (size <= 0) break;
+        fuse_session_process_buf(session_, &request);
+    }
+    free(request.mem);
+    --working_;
+    if (!stopping_.exchange(true) && on_unmount_) on_unmount_();
+}
+
+void Server::stop_workers() {
+    stopping_ = true;
+    // A signal between the check and the read is lost: hence again and again.
+    while (working_ > 0) {
+        for (std::thread& worker : workers_) pthread_kill(worker.native_handle(), kWakeSignal);
+        std::this_thread::sleep_for(std::chrono::milliseconds{5});
+    }
+    for (std::thread& worker : workers_) worker.join();
+    workers_.clear();
+}
+
+// In this order, because an answer that comes after the unmount would go to a closed descriptor.
+void Server::stop() {
+    if (session_ == nullptr || !registry_) return;
+    attach_socket_->close();
+    registry_->abandon(ECONNABORTED);
+    reactor_.stop();
+    for (std::thread& thread : reactor_threads_) thread.join();
+    reactor_threads_.clear();
+    stop_workers();
+    fuse_session_unmount(session_);
+    fuse_session_destroy(session_);
+    session_ = nullptr;
+}
+
+void Server::signalled(Connection::Number number) {
+    reactor_.post([this, number] {
+        constexpr uid_t kAnybody = 0;
+        if (const auto connection = registry_->find(number, kAnybody)) connection->signalled();
+    });
+}
+
+}  // namespace tlsfs

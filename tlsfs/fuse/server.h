@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// A mount and all that serves it: FUSE's workers, the reactor's threads, the attach socket.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "device/registry.h"
+#include "device/services.h"
+#include "fuse/attach_socket.h"
+#include "fuse/lowlevel.h"
+
+namespace tlsfs {
+
+struct ServerOptions {
+    std::string mount_point;
+    std::vector<std::string> mount_options;  // beside ours, as -o takes them
+    bool all_users = false;                  // a system mount
+    std::filesystem::path ca_file;           // empty: the machine's trust store
+    Limits limits;
+};
+
+class Server {
+   public:
+    // Mounts. The errno of what went wrong.
+    [[nodiscard]] static Result<std::unique_ptr<Server>> mount(ServerOptions options);
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+    ~Server();
+
+    // Starts to answer; when it returns the whole tree is there. `on_unmount` is called, on a
+    // thread of the server, when the mount has gone by other hands.
+    [[nodiscard]] Result<> start(std::function<void()> on_unmount);
+    // Ends every connection, answers everybody who waits, and unmounts.
+    void stop();
+
+    // For the operations (ops.cc) and requests of this mount.
+    Registry& registry() { return *registry_; }
+    AttachSocket& attach_socket() { return *attach_socket_; }
+    void signalled(Connection::Number number);
+    [[nodiscard]] std::uint32_t fresh_tag() { return fresh_tag_++; }
+    [[nodiscard]] time_t since() const { return since_; }
+
+   private:
+    explicit Server(ServerOptions options);
+    [[nodiscard]] Result<> mount();
+    void work();
+    void stop_workers();
+
+    const ServerOptions options_;
+    const time_t since_ = time(nullptr);
+    fuse_session* session_ = nullptr;
+    dev_t device_ = 0;
+    UniqueFd unmounter_;
+
+    Reactor reactor_;
+    Background background_;
+    ContextCache contexts_;
+    std::optional<Registry> registry_;
+    std::shared_ptr<AttachSocket> attach_socket_;
+
+    std::atomic<std::uint32_t> fresh_tag_ = 0;
+    std::function<void()> on_unmount_;
+    std::atomic<bool> stopping_ = false;
+    std::atomic<int> working_ = 0;
+    std::vector<std::thread> workers_, reactor_threads_;
+};
+
+}  // namespace tlsfs

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// The tree of the contract as a table, and its inode numbers. Pure: no FUSE, no connection.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace tlsfs {
+
+enum class Node : std::uint8_t {
+    root = 1,  // FUSE_ROOT_ID
+    clone,
+    ciphers,
+    engines,
+    attach,
+    directory,  // N/
+    ctl,
+    data,
+    ca,
+    cert,
+    key,
+    peer,
+    status,
+    stats,
+};
+
+struct NodeEntry {
+    Node node;
+    std::string_view name;
+    mode_t mode;
+    bool stream;  // bytes without positions; see kStreamSize
+};
+
+// The kernel lets two writes of one inode run side by side only below the inode's size.
+inline constexpr off_t kStreamSize = off_t{1} << 31;
+
+// What one inode number means. `tag` is the connection's number, or, for clone, which of its many
+// inodes this is: each lookup makes a new one, because on kernels before 6.2 the writers of one
+// inode wait for each other, and every connection's ctl is an open clone.
+struct Place {
+    Node node = Node::root;
+    std::uint32_t tag = 0;
+    bool operator==(const Place&) const = default;
+};
+
+[[nodiscard]] constexpr std::uint64_t inode_of(Place place) {
+    return (std::uint64_t{place.tag} + (place.node < Node::directory ? 0 : 1)) << 8U |
+           static_cast<std::uint8_t>(place.node);
+}
+
+[[nodiscard]] constexpr Place place_of(std::uint64_t inode) {
+    const auto node = static_cast<Node>(inode & 0xffU);
+    return {node, static_cast<std::uint32_t>((inode >> 8U) - (node < Node::directory ? 0 : 1))};
+}
+
+[[nodiscard]] const NodeEntry& entry_of(Node node);
+[[nodiscard]] std::span<const NodeEntry> top_entries();
+[[nodiscard]] std::span<const NodeEntry> connection_entries();
+
+// The entry of that name in the root or in a connection's directory; null if there is none.
+[[nodiscard]] const NodeEntry* find_entry(std::span<const NodeEntry> entries, std::string_view name);
+
+// A connection's number, written as the tree writes it: no sign, no leading zero.
+[[nodiscard]] std::optional<std::uint32_t> parse_number(std::string_view name);
+
+struct Owner {
+    uid_t uid = 0;
+    gid_t gid = 0;
+};
+
+[[nodiscard]] struct stat attributes(Place place, Owner owner, time_t when);
+
+}  // namespace tlsfs

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+// The connected stream that carries the records: a socket, a pair of pipes, a terminal.
+// All calls return at once; the open file descriptions, which the caller shares, keep their flags.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "core/result.h"
+#include "core/unique_fd.h"
+
+namespace tlsfs {
+
+// What one attempt at I/O came to.
+struct Transfer {
+    enum class Outcome : std::uint8_t { bytes, would_block, end_of_file, failed };
+    Outcome outcome = Outcome::would_block;
+    std::size_t count = 0;  // with `bytes`: at least 1
+    int error = 0;          // with `failed`: an errno
+};
+
+class Carrier {
+   public:
+    Carrier() = default;
+
+    // Takes both descriptors (`write` invalid: `read` serves both ways) if they are a connected
+    // stream. EOPNOTSUPP where they are none; ELOOP where one is a file on `own_mount`. A refused
+    // descriptor stays with the caller: closing one that lies on the own mount may ask this very
+    // process for an answer.
+    [[nodiscard]] static Result<Carrier> adopt(UniqueFd& read, UniqueFd& write, dev_t own_mount);
+
+    [[nodiscard]] bool valid() const { return read_.fd.valid(); }
+    [[nodiscard]] int read_fd() const { return read_.fd.get(); }
+    [[nodiscard]] int write_fd() const { return one_fd() ? read_fd() : write_.fd.get(); }
+    [[nodiscard]] bool one_fd() const { return !write_.fd.valid(); }
+
+    [[nodiscard]] Transfer read(std::span<std::byte> into);
+    [[nodiscard]] Transfer write(std::span<const std::byte> from);
+
+    // True when nothing that was written is still on its way in this machine. TCP: all was
+    // acknowledged; elsewhere: at once.
+    [[nodiscard]] bool all_delivered() const;
+    // Reads and forgets what has arrived, so that closing sends FIN and not RST (RFC 2525 2.17).
+    void discard_input();
+
+    // The addresses as ADDRESS:PORT, [ADDRESS]:PORT, a path, or empty where there are none.
+    [[nodiscard]] std::string local() const;
+    [[nodiscard]] std::string remote() const;
+    // The peer's bare IP address, or empty.
+    [[nodiscard]] std::string remote_ip() const;
+
+   private:
+    enum class Kind : std::uint8_t {
+        socket,       // MSG_DONTWAIT makes every call nonblocking
+        nonblocking,  // our own open file description, O_NONBLOCK
+        shared,       // the caller's, perhaps blocking: asked by poll(2) before each small step
+    };
+    struct End {
+        UniqueFd fd;
+        Kind kind = Kind::socket;
+    };
+
+    static Result<End> open_end(UniqueFd& fd, int access, dev_t own_mount);
+    End& write_end() { return one_fd() ? read_ : write_; }
+
+    End read_, write_;
+};
+
+}  // namespace tlsfs
