@@ -9,10 +9,11 @@
 namespace tlsfs {
 
 class Daemon {
-   public:
+ public:
     Daemon() = default;  // stays in the foreground
 
-    // Forks. In the parent, waits for the child's word; throws std::system_error if there is no child.
+    // Forks. In the parent, waits for the child's word; throws std::system_error if there is no
+    // child.
     [[nodiscard]] static Daemon detach();
 
     // In the parent: what to exit with. Nothing in the child.
@@ -21,7 +22,7 @@ class Daemon {
     // In the child: lets the parent go, and lets go of the terminal.
     void ready();
 
-   private:
+ private:
     UniqueFd word_;
     std::optional<int> parent_exit_code_;
 };

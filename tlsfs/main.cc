@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "daemon.h"
+#include "engine/wiping_memory.h"
 #include "fuse/server.h"
 
 namespace {
@@ -43,13 +44,15 @@ int parse(int argc, char** argv, Options& options) {
     app.add_flag("-f,--foreground", options.foreground, "stay in the foreground");
     app.add_option("-o", options.server.mount_options, "mount options, as mount(8) takes them")
         ->delimiter(',');
-    app.add_option("--ca-file", options.server.ca_file, "trust these instead of the system's store");
+    app.add_option("--ca-file", options.server.ca_file,
+                   "trust these instead of the system's store");
     app.add_option("--idle-exit", options.idle_exit, "end after SECONDS without a connection");
     app.add_option("--max-connections", options.server.limits.connections, "limit of the mount")
         ->check(CLI::PositiveNumber);
     app.add_option("--max-per-user", options.server.limits.per_user, "limit of one user")
         ->check(CLI::PositiveNumber);
-    app.add_flag("--private", options.only_owner, "for the mounting user only, even when that is root");
+    app.add_flag("--private", options.only_owner,
+                 "for the mounting user only, even when that is root");
     app.add_option("MOUNTPOINT", options.server.mount_point,
                    "default: $TLSFS, $XDG_RUNTIME_DIR/tls, /run/tls");
     app.set_version_flag("--version", TLSFS_VERSION);
@@ -138,6 +141,7 @@ int main(int argc, char** argv) {
     if (absolute != nullptr) options.server.mount_point = absolute;
     free(absolute);
     protect_memory();
+    tlsfs::install_wiping_memory();
     raise_descriptor_limit();
     auto daemon = options.foreground ? tlsfs::Daemon() : tlsfs::Daemon::detach();
     if (const auto code = daemon.parent_exit_code()) return *code;

@@ -16,9 +16,13 @@ namespace {
 using Words = std::span<const std::string>;
 using ParseArguments = Result<Command> (*)(Words);
 
-constexpr bool is_blank(char c) { return c == ' ' || c == '\t'; }
+constexpr bool is_blank(char c) {
+    return c == ' ' || c == '\t';
+}
 
-tl::unexpected<Error> invalid(std::string text) { return failure(EINVAL, std::move(text)); }
+tl::unexpected<Error> invalid(std::string text) {
+    return failure(EINVAL, std::move(text));
+}
 
 Result<int> parse_number(const std::string& word) {
     int value = 0;
@@ -71,9 +75,13 @@ Result<Command> parse_version(Words words) {
     return command::Version{*min, *max};
 }
 
-Result<Command> parse_ciphers(Words words) { return command::Ciphers{words[0]}; }
+Result<Command> parse_ciphers(Words words) {
+    return command::Ciphers{words[0]};
+}
 
-Result<Command> parse_groups(Words words) { return command::Groups{words[0]}; }
+Result<Command> parse_groups(Words words) {
+    return command::Groups{words[0]};
+}
 
 Result<Command> parse_alpn(Words words) {
     for (const std::string& word : words) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How a function here says that it failed: an errno for the program, one line of cause for the person.
+// How a function here says that it failed: an errno for the program, one line of cause for the
+// person.
 #pragma once
 
 #include <cerrno>

@@ -15,8 +15,8 @@ namespace tlsfs {
 enum class Role : std::uint8_t { client, server };
 enum class TlsVersion : std::uint8_t { tls12, tls13 };
 
-// A thumbprint that stands in for a chain of trust: SHA-256 of the leaf certificate (DER), or of its
-// SubjectPublicKeyInfo (as RFC 7469 section 2.4 takes it).
+// A thumbprint that stands in for a chain of trust: SHA-256 of the leaf certificate (DER), or of
+// its SubjectPublicKeyInfo (as RFC 7469 section 2.4 takes it).
 struct Pin {
     enum class Of : std::uint8_t { certificate, public_key };
     Of of = Of::certificate;

@@ -37,6 +37,8 @@ std::optional<State> next_state(State from, Event event) {
     return std::nullopt;
 }
 
-std::string_view state_name(State state) { return kNames.at(static_cast<std::size_t>(state)); }
+std::string_view state_name(State state) {
+    return kNames.at(static_cast<std::size_t>(state));
+}
 
 }  // namespace tlsfs

@@ -27,12 +27,12 @@ enum class Event : std::uint8_t { handshake, ready, remote_close, local_close, h
 
 // A set of states, for tables that say where something is allowed.
 class StateSet {
-   public:
+ public:
     template <class... S>
     explicit constexpr StateSet(S... states) : bits_((0U | ... | bit(states))) {}
     [[nodiscard]] constexpr bool has(State state) const { return (bits_ & bit(state)) != 0; }
 
-   private:
+ private:
     static constexpr unsigned bit(State state) { return 1U << static_cast<unsigned>(state); }
     unsigned bits_;
 };

@@ -10,14 +10,14 @@ namespace tlsfs {
 namespace {
 
 class Lines {
-   public:
+ public:
     void add(std::string_view tag, const std::string& value) {
         if (value.empty()) return;
         fmt::format_to(std::back_inserter(text_), "{}: {}\n", tag, printable(value));
     }
     std::string take() { return std::move(text_); }
 
-   private:
+ private:
     std::string text_;
 };
 
@@ -28,10 +28,14 @@ std::string role_word(const std::optional<Role>& role) {
 
 std::string verification_word(Verification verification) {
     switch (verification) {
-        case Verification::unknown: return {};
-        case Verification::ok: return "ok";
-        case Verification::none: return "none";
-        case Verification::pin: return "pin";
+        case Verification::unknown:
+            return {};
+        case Verification::ok:
+            return "ok";
+        case Verification::none:
+            return "none";
+        case Verification::pin:
+            return "pin";
     }
     return {};
 }

@@ -10,7 +10,7 @@ namespace tlsfs {
 
 // Owns one descriptor and closes it. Move-only. There is no operator bool: 0 is a descriptor too.
 class UniqueFd {
-   public:
+ public:
     UniqueFd() = default;
     explicit UniqueFd(int fd) noexcept : fd_(fd) {}
     UniqueFd(UniqueFd&& other) noexcept : fd_(other.release()) {}
@@ -31,7 +31,7 @@ class UniqueFd {
         fd_ = fd;
     }
 
-   private:
+ private:
     int fd_ = -1;
 };
 

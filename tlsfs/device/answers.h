@@ -12,7 +12,7 @@
 namespace tlsfs {
 
 class Answers {
-   public:
+ public:
     Answers() = default;
     Answers(const Answers&) = delete;
     Answers& operator=(const Answers&) = delete;
@@ -30,7 +30,7 @@ class Answers {
     }
     void wake(std::unique_ptr<Poller> poller) { wakes_.push_back(std::move(poller)); }
 
-   private:
+ private:
     std::vector<std::pair<std::unique_ptr<Request>, int>> failures_;
     std::vector<std::pair<std::unique_ptr<WriteRequest>, std::size_t>> replies_;
     std::vector<std::unique_ptr<Poller>> wakes_;

@@ -16,7 +16,9 @@ Connection::Connection(Number number, Caller owner, const Services& services)
     facts_.owner = owner.uid;
 }
 
-Connection::~Connection() { services_.reactor.cancel(timer_); }
+Connection::~Connection() {
+    services_.reactor.cancel(timer_);
+}
 
 bool Connection::opened() {
     const std::scoped_lock guard(lock_);
@@ -62,7 +64,8 @@ void Connection::signalled() {
     for (ParkedWrite& writer : writers_) {
         if (!writer.request->interrupted()) continue;
         if (writer.data.empty()) {
-            const std::size_t taken = writer.request->size();  // all of it: it is in records already
+            const std::size_t taken =
+                writer.request->size();  // all of it: it is in records already
             answers.reply(std::move(writer.request), taken);
         } else {
             answers.fail(std::move(writer.request), EINTR);
@@ -122,7 +125,8 @@ void Connection::fail_waiting(int code, Answers& answers) {
 
 void Connection::rearm() {
     if (!stream_) return;
-    const bool wants_input = state_ == State::handshaking || !readers_.empty() || polled_for(kReadEvents);
+    const bool wants_input =
+        state_ == State::handshaking || !readers_.empty() || polled_for(kReadEvents);
     const std::uint32_t in = wants_input && stream_->accepts_input() ? std::uint32_t{EPOLLIN} : 0;
     const std::uint32_t out = stream_->unsent() > 0 ? std::uint32_t{EPOLLOUT} : 0;
     if (stream_->carrier().one_fd()) {
@@ -134,7 +138,9 @@ void Connection::rearm() {
 }
 
 // What a read or a write answers once there is no stream any more.
-int Connection::gone_code() const { return failure_ ? failure_->code : ECONNABORTED; }
+int Connection::gone_code() const {
+    return failure_ ? failure_->code : ECONNABORTED;
+}
 
 std::string Connection::status() {
     const std::scoped_lock guard(lock_);

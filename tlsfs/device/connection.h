@@ -2,7 +2,8 @@
 // A connection: what its ctl, its data and its small files do.
 //
 // One lock guards all of it and nothing waits under it. A request that cannot be answered yet is
-// parked here, in the order of its coming, and finished by whichever thread finds the carrier ready.
+// parked here, in the order of its coming, and finished by whichever thread finds the carrier
+// ready.
 #pragma once
 
 #include <poll.h>
@@ -30,7 +31,7 @@ namespace tlsfs {
 enum class PemFile : std::uint8_t { ca, cert, key };
 
 class Connection final : public Reactor::Handler, public std::enable_shared_from_this<Connection> {
-   public:
+ public:
     using Number = std::uint32_t;
     static constexpr std::size_t kMaxPem = 1U << 20U;  // bytes
 
@@ -51,7 +52,8 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     [[nodiscard]] Result<> attach(UniqueFd read, UniqueFd write);
     [[nodiscard]] std::uint32_t poll_ctl(const void* file, std::unique_ptr<Poller> poller);
 
-    // connection_pem.cc. `begin` starts over unless `append`; `finish` is the last chance to refuse.
+    // connection_pem.cc. `begin` starts over unless `append`; `finish` is the last chance to
+    // refuse.
     [[nodiscard]] Result<> pem_begin(PemFile file, bool append);
     [[nodiscard]] Result<> pem_write(PemFile file, std::span<const char> text);
     [[nodiscard]] Result<> pem_finish(PemFile file);
@@ -71,7 +73,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
 
     void ready(int fd) override;
 
-   private:
+ private:
     // A ctl write under way.
     struct Job {
         std::unique_ptr<CtlRequest> request;  // null once answered: then nobody waits for the end
@@ -157,7 +159,8 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     const Caller owner_;
     const Services services_;
 
-    std::mutex lock_;  // guards all below. Order: this, then the context cache's, then the reactor's
+    std::mutex
+        lock_;  // guards all below. Order: this, then the context cache's, then the reactor's
     State state_ = State::fresh;
     Settings settings_;
     Pem pem_[3];

@@ -81,13 +81,15 @@ Result<Connection::Progress> Connection::execute(std::string_view text, const Ct
 
 Result<> Connection::check_allowed(const ParsedLine& line) const {
     const bool hangup = std::holds_alternative<command::Hangup>(line.command);
-    if (job_ && !hangup) return failure(EBUSY, fmt::format("{}: another line is under way", line.verb));
+    if (job_ && !hangup)
+        return failure(EBUSY, fmt::format("{}: another line is under way", line.verb));
     if (line.allowed.has(state_)) return {};
     const bool too_early = state_ == State::fresh || state_ == State::handshaking;
     if (too_early && !line.allowed.has(State::fresh)) {
         return failure(ENOTCONN, fmt::format("{}: no handshake yet", line.verb));
     }
-    return failure(EBUSY, fmt::format("{}: too late, the state is {}", line.verb, state_name(state_)));
+    return failure(EBUSY,
+                   fmt::format("{}: too late, the state is {}", line.verb, state_name(state_)));
 }
 
 Result<Connection::Progress> Connection::apply(const command::Fd& fd, Turn turn) {
@@ -151,8 +153,8 @@ void Connection::dialled(Result<UniqueFd> outcome) {
     dialling_.reset();
     dial_time_ = since(started_);
     if (state_ != State::fresh) return;  // hung up meanwhile
-    auto set = outcome ? set_carrier(std::move(*outcome), {})
-                       : Result<>(tl::unexpected(outcome.error()));
+    auto set =
+        outcome ? set_carrier(std::move(*outcome), {}) : Result<>(tl::unexpected(outcome.error()));
     finish_job(std::move(set), answers);
     rearm();
 }

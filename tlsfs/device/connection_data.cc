@@ -60,10 +60,18 @@ void Connection::serve_readers(std::unique_lock<std::mutex>& guard) {
         readers_.pop_front();
         guard.unlock();
         switch (outcome.outcome) {
-            case Outcome::done: request->reply(buffer.first(outcome.count)); break;
-            case Outcome::closed: request->reply({}); break;
-            case Outcome::want_input: request->fail(EAGAIN); break;
-            case Outcome::failed: request->fail(outcome.error.code); break;
+            case Outcome::done:
+                request->reply(buffer.first(outcome.count));
+                break;
+            case Outcome::closed:
+                request->reply({});
+                break;
+            case Outcome::want_input:
+                request->fail(EAGAIN);
+                break;
+            case Outcome::failed:
+                request->fail(outcome.error.code);
+                break;
         }
         guard.lock();
     }
@@ -198,7 +206,8 @@ void Connection::forget_poller_locked(const void* file) {
 }
 
 bool Connection::polled_for(std::uint32_t events) const {
-    return std::ranges::any_of(pollers_, [&](const Polling& p) { return (p.wanted & events) != 0; });
+    return std::ranges::any_of(pollers_,
+                               [&](const Polling& p) { return (p.wanted & events) != 0; });
 }
 
 // Each that is woken asks again, and is kept again if it is not content.

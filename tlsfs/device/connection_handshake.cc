@@ -17,7 +17,8 @@ Result<Connection::Progress> Connection::start_handshake(Role role, const std::s
 
     // Nothing below fails but the handshake itself.
     step(Event::handshake);
-    for (SecretBytes* pem : {&settings_.ca, &settings_.cert, &settings_.key}) SecretBytes().swap(*pem);
+    for (SecretBytes* pem : {&settings_.ca, &settings_.cert, &settings_.key})
+        SecretBytes().swap(*pem);
     facts_.role = role;
     facts_.engine = "user";
     facts_.name = role == Role::client ? name : std::string();

@@ -23,9 +23,12 @@ Result<> verdict(const Result<T>& parsed) {
 
 Result<> judge(PemFile file, const SecretBytes& text) {
     switch (file) {
-        case PemFile::ca: return verdict(parse_authorities(text));
-        case PemFile::cert: return verdict(parse_chain(text));
-        case PemFile::key: return verdict(parse_key(text));
+        case PemFile::ca:
+            return verdict(parse_authorities(text));
+        case PemFile::cert:
+            return verdict(parse_chain(text));
+        case PemFile::key:
+            return verdict(parse_key(text));
     }
     return {};
 }

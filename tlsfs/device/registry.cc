@@ -13,7 +13,8 @@ Result<std::shared_ptr<Connection>> Registry::create(Caller owner) {
     const std::scoped_lock guard(lock_);
     if (abandoned_) return failure(ENODEV, "the companion is stopping");
     if (connections_.size() >= limits_.connections) {
-        return failure(ENFILE, fmt::format("the mount has its {} connections", limits_.connections));
+        return failure(ENFILE,
+                       fmt::format("the mount has its {} connections", limits_.connections));
     }
     std::size_t& used = per_user_[owner.uid];
     if (used >= limits_.per_user) {

@@ -19,7 +19,7 @@ struct Limits {
 };
 
 class Registry {
-   public:
+ public:
     using Clock = std::chrono::steady_clock;
 
     Registry(const Services& services, Limits limits) : services_(services), limits_(limits) {}
@@ -40,7 +40,7 @@ class Registry {
     // No more connections; those there are end, and whoever waits on them gets `code`.
     void abandon(int code);
 
-   private:
+ private:
     [[nodiscard]] Connection::Number take_number();
 
     const Services services_;

@@ -23,7 +23,7 @@ struct Caller {
 };
 
 class Request {
-   public:
+ public:
     explicit Request(bool nonblocking) : nonblocking_(nonblocking) {}
     Request(const Request&) = delete;
     Request& operator=(const Request&) = delete;
@@ -34,22 +34,22 @@ class Request {
     [[nodiscard]] virtual bool interrupted() const = 0;
     virtual void fail(int code) = 0;
 
-   private:
+ private:
     bool nonblocking_;
 };
 
 class ReadRequest : public Request {
-   public:
+ public:
     ReadRequest(bool nonblocking, std::size_t size) : Request(nonblocking), size_(size) {}
     [[nodiscard]] std::size_t size() const { return size_; }
     virtual void reply(std::span<const std::byte> data) = 0;  // empty: end of file
 
-   private:
+ private:
     std::size_t size_;
 };
 
 class WriteRequest : public Request {
-   public:
+ public:
     WriteRequest(bool nonblocking, std::span<const std::byte> data)
         : Request(nonblocking), data_(data), size_(data.size()) {}
     // Only until the call that brings the request returns.
@@ -57,14 +57,14 @@ class WriteRequest : public Request {
     [[nodiscard]] std::size_t size() const { return size_; }
     virtual void reply(std::size_t count) = 0;
 
-   private:
+ private:
     std::span<const std::byte> data_;
     std::size_t size_;
 };
 
 // A write to `ctl`. Its lines may name what belongs to the writer.
 class CtlRequest : public WriteRequest {
-   public:
+ public:
     using WriteRequest::WriteRequest;
     // A duplicate of the writer's descriptor. EBADF; EPERM where it may not be taken.
     [[nodiscard]] virtual Result<UniqueFd> take_fd(int number) const = 0;
@@ -74,7 +74,7 @@ class CtlRequest : public WriteRequest {
 
 // Somebody who polls and wants to be woken, once.
 class Poller {
-   public:
+ public:
     Poller() = default;
     Poller(const Poller&) = delete;
     Poller& operator=(const Poller&) = delete;

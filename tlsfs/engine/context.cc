@@ -40,10 +40,13 @@ std::vector<std::string> split_list(const std::string& list) {
     return elements;
 }
 
-bool is_tls13_suite(std::string_view name) { return name.starts_with("TLS_"); }
+bool is_tls13_suite(std::string_view name) {
+    return name.starts_with("TLS_");
+}
 
 SslContextPtr new_context(Role role) {
-    return SslContextPtr(SSL_CTX_new(role == Role::client ? TLS_client_method() : TLS_server_method()));
+    return SslContextPtr(
+        SSL_CTX_new(role == Role::client ? TLS_client_method() : TLS_server_method()));
 }
 
 int version_number(TlsVersion version) {
@@ -85,11 +88,13 @@ Result<> set_ciphers_and_versions(SSL_CTX* ssl, const Settings& settings) {
     return {};
 }
 
-// One element of OpenSSL's cipher string: a name, names joined by +, or one of these behind !, - or +.
-// Its other separators, and @SECLEVEL, which could let anonymous suites in, are not taken.
+// One element of OpenSSL's cipher string: a name, names joined by +, or one of these behind !, - or
+// +. Its other separators, and @SECLEVEL, which could let anonymous suites in, are not taken.
 bool knows_cipher(SSL_CTX* scratch, const std::string& element) {
-    const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-                                           std::string_view("-+!_.").find(c) != std::string_view::npos; };
+    const auto plain = [](char c) {
+        return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+               std::string_view("-+!_.").find(c) != std::string_view::npos;
+    };
     if (element.empty() || !std::ranges::all_of(element, plain)) return false;
     const bool operation = std::string_view("!-+").find(element.front()) != std::string_view::npos;
     ERR_clear_error();
@@ -193,7 +198,9 @@ int choose_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const 
     return SSL_TLSEXT_ERR_OK;
 }
 
-int accept_any_name(SSL*, int*, void*) { return SSL_TLSEXT_ERR_OK; }
+int accept_any_name(SSL*, int*, void*) {
+    return SSL_TLSEXT_ERR_OK;
+}
 
 Result<> set_alpn(TlsContext& context) {
     if (context.alpn.empty()) return {};
@@ -210,7 +217,7 @@ Result<> set_alpn(TlsContext& context) {
 }
 
 class Sha256 {
-   public:
+ public:
     Sha256() : context_(EVP_MD_CTX_new()) { EVP_DigestInit_ex(context_, EVP_sha256(), nullptr); }
     Sha256(const Sha256&) = delete;
     Sha256& operator=(const Sha256&) = delete;
@@ -227,7 +234,7 @@ class Sha256 {
         return fmt::format("{:02x}", fmt::join(digest, ""));
     }
 
-   private:
+ private:
     EVP_MD_CTX* context_;
 };
 
@@ -278,7 +285,9 @@ Result<> check_ciphers(const std::string& list) {
     return {};
 }
 
-Result<> check_groups(const std::string& list) { return set_groups(new_context(Role::client).get(), list); }
+Result<> check_groups(const std::string& list) {
+    return set_groups(new_context(Role::client).get(), list);
+}
 
 std::string default_cipher_names() {
     const SslContextPtr scratch = new_context(Role::client);
@@ -302,7 +311,8 @@ ContextCache::ContextCache(std::filesystem::path ca_file) : ca_file_(std::move(c
 
 std::string ContextCache::trust_stamp() const {
     if (!ca_file_.empty()) return file_stamp(ca_file_);
-    return file_stamp(environment_or(X509_get_default_cert_file_env(), X509_get_default_cert_file())) +
+    return file_stamp(
+               environment_or(X509_get_default_cert_file_env(), X509_get_default_cert_file())) +
            file_stamp(environment_or(X509_get_default_cert_dir_env(), X509_get_default_cert_dir()));
 }
 
@@ -317,9 +327,9 @@ Result<> ContextCache::check_trust() const {
 Result<> ContextCache::load_trust(SSL_CTX* ssl, const Settings& settings, Mode mode) {
     if (mode == Mode::ca) {
         if (settings.ca.empty()) return failure(EINVAL, "verify ca: no ca was written");
-        return load_authorities(ssl, settings.ca,
-                                SSL_CTX_get_ssl_method(ssl) == TLS_server_method() ? Role::server
-                                                                                  : Role::client);
+        return load_authorities(
+            ssl, settings.ca,
+            SSL_CTX_get_ssl_method(ssl) == TLS_server_method() ? Role::server : Role::client);
     }
     if (mode != Mode::system) return {};
     // Caller holds lock_.
@@ -364,13 +374,14 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
     context->alpn = alpn_wire_format(settings.alpn);
 
     SSL_CTX* ssl = context->ssl.get();
-    SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                 SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_options(
+        ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_timeout(ssl, kSessionSeconds);
     SSL_CTX_set_dh_auto(ssl, 1);
 
-    if (auto set = set_ciphers_and_versions(ssl, settings); !set) return tl::unexpected(set.error());
+    if (auto set = set_ciphers_and_versions(ssl, settings); !set)
+        return tl::unexpected(set.error());
     if (auto set = set_groups(ssl, settings.groups); !set) return tl::unexpected(set.error());
     if (auto set = load_certificate(ssl, settings); !set) return tl::unexpected(set.error());
     if (auto set = load_trust(ssl, settings, context->verify.mode); !set) {
@@ -381,10 +392,12 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
     if (role == Role::client) {
         keep_new_sessions(ssl);
     } else {
-        if (SSL_CTX_get0_certificate(ssl) == nullptr) return failure(EINVAL, "server: no cert was written");
+        if (SSL_CTX_get0_certificate(ssl) == nullptr)
+            return failure(EINVAL, "server: no cert was written");
         SSL_CTX_set_tlsext_servername_callback(ssl, accept_any_name);
         SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);  // tickets do it
-        SSL_CTX_set_session_id_context(ssl, reinterpret_cast<const unsigned char*>(context->id.data()),
+        SSL_CTX_set_session_id_context(ssl,
+                                       reinterpret_cast<const unsigned char*>(context->id.data()),
                                        SSL_MAX_SID_CTX_LENGTH);
         set_ticket_keys(ssl, context->id);
     }

@@ -25,9 +25,9 @@ namespace tlsfs {
 struct TlsContext {
     SslContextPtr ssl;
     Role role = Role::client;
-    VerifyPolicy verify;     // its mode is never `unset`
-    bool resumable = true;   // client: look for a session, keep new ones
-    std::string id;          // names owner and policy; a digest, no secret
+    VerifyPolicy verify;              // its mode is never `unset`
+    bool resumable = true;            // client: look for a session, keep new ones
+    std::string id;                   // names owner and policy; a digest, no secret
     std::vector<unsigned char> alpn;  // in wire format, RFC 7301 section 3.1
 
     ~TlsContext();  // wipes the certificate's key
@@ -42,7 +42,7 @@ struct TlsContext {
 [[nodiscard]] std::string openssl_version();
 
 class ContextCache {
-   public:
+ public:
     // `ca_file` replaces the machine's trust store; empty: OpenSSL's default file and directory.
     explicit ContextCache(std::filesystem::path ca_file = {});
 
@@ -53,8 +53,9 @@ class ContextCache {
     // EINVAL if the trust store cannot be read: to be known at start, not at the first handshake.
     [[nodiscard]] Result<> check_trust() const;
 
-   private:
-    // Ticket keys outlive their context: a server whose connections come one at a time still resumes.
+ private:
+    // Ticket keys outlive their context: a server whose connections come one at a time still
+    // resumes.
     struct TicketKeys {
         std::array<unsigned char, 80> bytes;
     };

@@ -26,8 +26,7 @@ constexpr std::array kReasons{
            "the carrier ended without close_notify"},
     Reason{SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, EBADMSG, "a record failed authentication"},
     Reason{SSL_R_DECRYPTION_FAILED, EBADMSG, "a record failed authentication"},
-    Reason{SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, EKEYREJECTED,
-           "the client sent no certificate"},
+    Reason{SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, EKEYREJECTED, "the client sent no certificate"},
 };
 
 // libssl reports a fatal alert of the peer as this reason plus the alert's number.
@@ -39,7 +38,8 @@ Error from_ssl_reason(const std::string& what, unsigned long packed) {
     const int reason = ERR_GET_REASON(packed);
     if (is_alert(reason)) {
         const int alert = reason - SSL_AD_REASON_OFFSET;
-        return {EPROTO, fmt::format("{}: the peer sent alert {} ({})", what, alert_name(alert), alert)};
+        return {EPROTO,
+                fmt::format("{}: the peer sent alert {} ({})", what, alert_name(alert), alert)};
     }
     const auto known = std::ranges::find(kReasons, reason, &Reason::reason);
     if (known != kReasons.end()) return {known->code, fmt::format("{}: {}", what, known->text)};

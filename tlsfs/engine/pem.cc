@@ -8,11 +8,14 @@
 #include <string_view>
 
 #include "engine/openssl_error.h"
+#include "engine/wiping_memory.h"
 
 namespace tlsfs {
 namespace {
 
-std::string_view view(const SecretBytes& pem) { return {pem.data(), pem.size()}; }
+std::string_view view(const SecretBytes& pem) {
+    return {pem.data(), pem.size()};
+}
 
 BioPtr reader(const SecretBytes& pem) {
     return BioPtr(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
@@ -47,9 +50,8 @@ int no_passphrase(char*, int, int, void* asked) {
 }
 
 Result<std::vector<X509Ptr>> read_certificates(const SecretBytes& pem, const char* what) {
-    return read_all<X509Ptr>(pem, what, [](BIO* bio) {
-        return PEM_read_bio_X509(bio, nullptr, nullptr, nullptr);
-    });
+    return read_all<X509Ptr>(
+        pem, what, [](BIO* bio) { return PEM_read_bio_X509(bio, nullptr, nullptr, nullptr); });
 }
 
 }  // namespace
@@ -60,9 +62,8 @@ Result<Authorities> parse_authorities(const SecretBytes& pem) {
     if (!certificates) return tl::unexpected(certificates.error());
     if (certificates->empty()) return failure(EINVAL, "ca: no certificate in it");
     authorities.certificates = std::move(*certificates);
-    auto crls = read_all<CrlPtr>(pem, "ca", [](BIO* bio) {
-        return PEM_read_bio_X509_CRL(bio, nullptr, nullptr, nullptr);
-    });
+    auto crls = read_all<CrlPtr>(
+        pem, "ca", [](BIO* bio) { return PEM_read_bio_X509_CRL(bio, nullptr, nullptr, nullptr); });
     if (!crls) return tl::unexpected(crls.error());
     authorities.crls = std::move(*crls);
     return authorities;
@@ -75,6 +76,7 @@ Result<std::vector<X509Ptr>> parse_chain(const SecretBytes& pem) {
 }
 
 Result<KeyPtr> parse_key(const SecretBytes& pem) {
+    const WipeScope decoded_text;
     const BioPtr bio = reader(pem);
     bool encrypted = false;
     ERR_clear_error();
@@ -82,7 +84,8 @@ Result<KeyPtr> parse_key(const SecretBytes& pem) {
     if (key) return key;
     if (encrypted) {
         ERR_clear_error();
-        return failure(EINVAL, "key: it is encrypted; write it decrypted, it is kept in memory only");
+        return failure(EINVAL,
+                       "key: it is encrypted; write it decrypted, it is kept in memory only");
     }
     if (view(pem).find("-----BEGIN") == std::string_view::npos) {
         ERR_clear_error();

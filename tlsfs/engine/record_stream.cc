@@ -10,17 +10,18 @@ namespace {
 
 using Outcome = Step::Outcome;
 
-constexpr std::size_t kRecord = 16384 + 256 + 5;     // RFC 8446 section 5.2: the largest record
-constexpr std::size_t kMaxReceive = 256U << 10U;     // one recv(2)
-constexpr std::size_t kWriteChunk = 128U << 10U;     // encrypted before the next send(2): fits the cache
+constexpr std::size_t kRecord = 16384 + 256 + 5;  // RFC 8446 section 5.2: the largest record
+constexpr std::size_t kMaxReceive = 256U << 10U;  // one recv(2)
+constexpr std::size_t kWriteChunk = 128U
+                                    << 10U;  // encrypted before the next send(2): fits the cache
 
 }  // namespace
 
 RecordStream::RecordStream(Carrier carrier, std::unique_ptr<Tls> tls)
     : carrier_(std::move(carrier)), tls_(std::move(tls)) {}
 
-// Receives ciphertext, about as much as `wanted` bytes of plaintext are made from. False if there is
-// nothing to go on with.
+// Receives ciphertext, about as much as `wanted` bytes of plaintext are made from. False if there
+// is nothing to go on with.
 bool RecordStream::fill(std::size_t wanted) {
     if (!accepts_input()) return false;
     if (std::exchange(drained_, false)) return false;
@@ -34,7 +35,9 @@ bool RecordStream::fill(std::size_t wanted) {
             wire_in_ += got.count;
             drained_ = got.count < size;
             return true;
-        case Transfer::Outcome::would_block: input.commit(0); return false;
+        case Transfer::Outcome::would_block:
+            input.commit(0);
+            return false;
         case Transfer::Outcome::failed:
             carrier_error_ = Error{got.error, fmt::format("carrier: {}", std::strerror(got.error))};
             [[fallthrough]];
@@ -150,7 +153,8 @@ void RecordStream::flush() {
         if (sent.outcome == Transfer::Outcome::would_block) return;
         if (sent.outcome != Transfer::Outcome::bytes) {
             if (!write_error_) {
-                write_error_ = Error{sent.error, fmt::format("carrier: {}", std::strerror(sent.error))};
+                write_error_ =
+                    Error{sent.error, fmt::format("carrier: {}", std::strerror(sent.error))};
             }
             output.consume(output.size());
             return;

@@ -15,7 +15,7 @@
 namespace tlsfs {
 
 class RecordStream {
-   public:
+ public:
     // Ciphertext kept for a carrier that is full; past this no more plaintext is taken.
     static constexpr std::size_t kHighWater = 128U << 10U;
 
@@ -54,7 +54,7 @@ class RecordStream {
     Carrier& carrier() { return carrier_; }
     [[nodiscard]] const Carrier& carrier() const { return carrier_; }
 
-   private:
+ private:
     // Answers to a peer that keeps asking for new keys and never reads do not pile up without end.
     static constexpr std::size_t kMaxUnsent = 4U << 20U;
 

@@ -14,14 +14,14 @@
 namespace tlsfs {
 
 class SessionCache {
-   public:
+ public:
     void put(const std::string& key, SslSessionPtr session);
 
-    // The newest session of `key`, or none. It leaves the cache if it is a TLS 1.3 ticket: those are
-    // for one use (RFC 8446 appendix C.4).
+    // The newest session of `key`, or none. It leaves the cache if it is a TLS 1.3 ticket: those
+    // are for one use (RFC 8446 appendix C.4).
     [[nodiscard]] SslSessionPtr take(const std::string& key);
 
-   private:
+ private:
     static constexpr std::size_t kMaxServers = 512;  // the least recently used goes first
     static constexpr std::size_t kMaxPerServer = 4;
 

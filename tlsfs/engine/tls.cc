@@ -19,7 +19,9 @@ int tls_index() {
     return index;
 }
 
-std::string text_or_empty(const char* text) { return text == nullptr ? "" : text; }
+std::string text_or_empty(const char* text) {
+    return text == nullptr ? "" : text;
+}
 
 // SNI wants the name without the root's dot (RFC 6066 section 3), and so do certificates.
 std::string without_final_dot(std::string name) {
@@ -60,7 +62,8 @@ struct TlsCallbacks {
 
     static BIO_METHOD* method() {
         static BIO_METHOD* const made = [] {
-            BIO_METHOD* m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "tlsfs queues");
+            BIO_METHOD* m =
+                BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "tlsfs queues");
             BIO_meth_set_read_ex(m, read);
             BIO_meth_set_write_ex(m, write);
             BIO_meth_set_ctrl(m, control);
@@ -153,10 +156,14 @@ void Tls::offer_session() {
 
 Step Tls::judge(int returned, const char* what) {
     switch (SSL_get_error(ssl_.get(), returned)) {
-        case SSL_ERROR_NONE: return {};
-        case SSL_ERROR_WANT_READ: return {Step::Outcome::want_input, 0, {}};
-        case SSL_ERROR_ZERO_RETURN: return {Step::Outcome::closed, 0, {}};
-        default: break;
+        case SSL_ERROR_NONE:
+            return {};
+        case SSL_ERROR_WANT_READ:
+            return {Step::Outcome::want_input, 0, {}};
+        case SSL_ERROR_ZERO_RETURN:
+            return {Step::Outcome::closed, 0, {}};
+        default:
+            break;
     }
     Error error = take_openssl_error(what, ECONNRESET);
     if (check_.refusal) error = *check_.refusal;
@@ -167,7 +174,8 @@ Step Tls::handshake() {
     ERR_clear_error();
     Step step = judge(SSL_do_handshake(ssl_.get()), "handshake");
     if (step.outcome != Step::Outcome::closed) return step;
-    return {Step::Outcome::failed, 0, {ECONNRESET, "handshake: the peer closed in the middle of it"}};
+    return {
+        Step::Outcome::failed, 0, {ECONNRESET, "handshake: the peer closed in the middle of it"}};
 }
 
 Step Tls::read(std::span<std::byte> into) {
@@ -232,10 +240,16 @@ Agreement Tls::agreement() const {
     agreed.resumed = SSL_session_reused(ssl) == 1;
     switch (context_->verify.mode) {
         case VerifyPolicy::Mode::system:
-        case VerifyPolicy::Mode::ca: agreed.verification = Verification::ok; break;
-        case VerifyPolicy::Mode::pin: agreed.verification = Verification::pin; break;
+        case VerifyPolicy::Mode::ca:
+            agreed.verification = Verification::ok;
+            break;
+        case VerifyPolicy::Mode::pin:
+            agreed.verification = Verification::pin;
+            break;
         case VerifyPolicy::Mode::none:
-        case VerifyPolicy::Mode::unset: agreed.verification = Verification::none; break;
+        case VerifyPolicy::Mode::unset:
+            agreed.verification = Verification::none;
+            break;
     }
     if (X509* peer = SSL_get0_peer_certificate(ssl)) {
         agreed.peer = subject(peer);

@@ -44,12 +44,11 @@ struct Agreement {
 void keep_new_sessions(SSL_CTX* context);
 
 class Tls {
-   public:
+ public:
     // `name`: what a client sends as SNI and finds in the certificate. EINVAL if the policy needs
     // a name and there is none.
-    [[nodiscard]] static Result<std::unique_ptr<Tls>> create(std::shared_ptr<const TlsContext> context,
-                                                             SessionCache& sessions,
-                                                             const std::string& name);
+    [[nodiscard]] static Result<std::unique_ptr<Tls>> create(
+        std::shared_ptr<const TlsContext> context, SessionCache& sessions, const std::string& name);
     Tls(const Tls&) = delete;
     Tls& operator=(const Tls&) = delete;
     ~Tls();
@@ -73,7 +72,7 @@ class Tls {
     [[nodiscard]] std::uint64_t records_out() const { return records_out_; }
     [[nodiscard]] std::uint64_t key_updates() const { return key_updates_; }
 
-   private:
+ private:
     friend struct TlsCallbacks;
 
     Tls(std::shared_ptr<const TlsContext> context, SessionCache& sessions);

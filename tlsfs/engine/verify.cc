@@ -39,9 +39,12 @@ int errno_for(int verify_error) {
         case X509_V_ERR_CERT_HAS_EXPIRED:
         case X509_V_ERR_CERT_NOT_YET_VALID:
         case X509_V_ERR_CRL_HAS_EXPIRED:
-        case X509_V_ERR_CRL_NOT_YET_VALID: return EKEYEXPIRED;
-        case X509_V_ERR_CERT_REVOKED: return EKEYREVOKED;
-        default: return EKEYREJECTED;
+        case X509_V_ERR_CRL_NOT_YET_VALID:
+            return EKEYEXPIRED;
+        case X509_V_ERR_CERT_REVOKED:
+            return EKEYREVOKED;
+        default:
+            return EKEYREJECTED;
     }
 }
 
@@ -89,19 +92,23 @@ int peer_check_index() {
 }
 
 int check_peer(X509_STORE_CTX* chain, void*) {
-    const auto* ssl = static_cast<SSL*>(
-        X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
+    const auto* ssl =
+        static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
     auto* check = static_cast<PeerCheck*>(SSL_get_ex_data(ssl, peer_check_index()));
     if (check == nullptr) return 0;
     switch (check->policy.mode) {
-        case VerifyPolicy::Mode::none: X509_STORE_CTX_set_error(chain, X509_V_OK); return 1;
-        case VerifyPolicy::Mode::pin: return check_pins(chain, *check) ? 1 : 0;
+        case VerifyPolicy::Mode::none:
+            X509_STORE_CTX_set_error(chain, X509_V_OK);
+            return 1;
+        case VerifyPolicy::Mode::pin:
+            return check_pins(chain, *check) ? 1 : 0;
         case VerifyPolicy::Mode::system:
         case VerifyPolicy::Mode::ca:
             if (X509_verify_cert(chain) == 1) return 1;
             check->refusal = refusal_of(chain);
             return 0;
-        case VerifyPolicy::Mode::unset: break;
+        case VerifyPolicy::Mode::unset:
+            break;
     }
     return 0;  // fail closed
 }
@@ -122,7 +129,8 @@ Result<> require_name(SSL* ssl, const std::string& name) {
     X509_VERIFY_PARAM_set_hostflags(
         wanted, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     // OpenSSL takes a leading dot for "any name below".
-    if (!name.starts_with('.') && X509_VERIFY_PARAM_set1_host(wanted, name.c_str(), 0) == 1) return {};
+    if (!name.starts_with('.') && X509_VERIFY_PARAM_set1_host(wanted, name.c_str(), 0) == 1)
+        return {};
     return failure(EINVAL, fmt::format("'{}' is no host name", name));
 }
 

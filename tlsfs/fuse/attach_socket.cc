@@ -42,7 +42,8 @@ void take_control(const msghdr& header, Message& message) {
             int fd = -1;
             std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
             UniqueFd owned(fd);
-            if (message.fd_count < message.fds.size()) message.fds[message.fd_count] = std::move(owned);
+            if (message.fd_count < message.fds.size())
+                message.fds[message.fd_count] = std::move(owned);
             ++message.fd_count;
         }
     }
@@ -50,7 +51,8 @@ void take_control(const msghdr& header, Message& message) {
 
 Result<Message> receive(int fd) {
     std::array<char, 64> text{};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(8 * sizeof(int)) + CMSG_SPACE(sizeof(ucred))> control{};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(8 * sizeof(int)) + CMSG_SPACE(sizeof(ucred))>
+        control{};
     iovec part{text.data(), text.size()};
     msghdr header{};
     header.msg_iov = &part;
@@ -81,8 +83,9 @@ std::string reply_text(const Result<>& outcome) {
 // One that has connected.
 class AttachSocket::Guest final : public Reactor::Handler,
                                   public std::enable_shared_from_this<Guest> {
-   public:
-    Guest(std::shared_ptr<AttachSocket> host, UniqueFd fd) : host_(std::move(host)), fd_(std::move(fd)) {}
+ public:
+    Guest(std::shared_ptr<AttachSocket> host, UniqueFd fd)
+        : host_(std::move(host)), fd_(std::move(fd)) {}
 
     void begin(Reactor& reactor) {
         // Who connected and who sends need not be the same: both have to be the owner.
@@ -101,7 +104,7 @@ class AttachSocket::Guest final : public Reactor::Handler,
         host_->leave(shared_from_this());
     }
 
-   private:
+ private:
     [[nodiscard]] uid_t connected_by() const {
         ucred peer{};
         socklen_t size = sizeof peer;
@@ -139,7 +142,8 @@ Result<> AttachSocket::open(const std::string& mount_point) {
     if (!root.valid()) return system_failure(mount_point);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    fmt::format_to_n(address.sun_path, sizeof address.sun_path - 1, "/proc/self/fd/{}/attach", root.get());
+    fmt::format_to_n(address.sun_path, sizeof address.sun_path - 1, "/proc/self/fd/{}/attach",
+                     root.get());
     binder_ = gettid();
     const bool done =
         ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&

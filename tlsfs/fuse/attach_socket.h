@@ -16,7 +16,7 @@ namespace tlsfs {
 
 class AttachSocket final : public Reactor::Handler,
                            public std::enable_shared_from_this<AttachSocket> {
-   public:
+ public:
     AttachSocket(Reactor& reactor, Registry& registry) : reactor_(reactor), registry_(registry) {}
 
     // Binds in the mounted tree itself, which must be served already.
@@ -29,7 +29,7 @@ class AttachSocket final : public Reactor::Handler,
 
     void ready(int fd) override;
 
-   private:
+ private:
     class Guest;
     void leave(const std::shared_ptr<Guest>& guest);
 

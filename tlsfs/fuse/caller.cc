@@ -62,7 +62,8 @@ Result<ThreadStatus> thread_status(pid_t thread) {
         if (colon == std::string::npos) continue;
         const auto tag = std::string_view(line).substr(0, colon);
         const auto value = std::string_view(line).substr(colon + 1);
-        if (tag == "Tgid") status.process = static_cast<pid_t>(std::strtol(value.data(), nullptr, 10));
+        if (tag == "Tgid")
+            status.process = static_cast<pid_t>(std::strtol(value.data(), nullptr, 10));
         if (tag == "Uid") status.uids = parse_ids<uid_t>(value);
         if (tag == "Gid") status.gids = parse_ids<gid_t>(value);
         if (tag == "Groups") status.groups = parse_ids<gid_t>(value);
@@ -94,15 +95,18 @@ UniqueFd open_pidfd(pid_t thread, pid_t process) {
 }
 
 bool same_namespace(pid_t thread, const char* kind) {
-    struct stat ours {}, theirs{};
+    struct stat ours {
+    }, theirs{};
     return stat(fmt::format("/proc/self/ns/{}", kind).c_str(), &ours) == 0 &&
            stat(fmt::format("/proc/{}/ns/{}", thread, kind).c_str(), &theirs) == 0 &&
            ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
 bool same_root(pid_t thread) {
-    struct stat ours {}, theirs{};
-    return stat("/", &ours) == 0 && stat(fmt::format("/proc/{}/root", thread).c_str(), &theirs) == 0 &&
+    struct stat ours {
+    }, theirs{};
+    return stat("/", &ours) == 0 &&
+           stat(fmt::format("/proc/{}/root", thread).c_str(), &theirs) == 0 &&
            ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
@@ -112,12 +116,14 @@ Result<UniqueFd> take_caller_fd(pid_t thread, Caller owner, int number) {
     if (thread == 0) return not_permitted("the caller is in another pid namespace");
     const auto status = thread_status(thread);
     if (!status) return tl::unexpected(status.error());
-    if (auto plain = check_plain(thread, *status, owner); !plain) return tl::unexpected(plain.error());
+    if (auto plain = check_plain(thread, *status, owner); !plain)
+        return tl::unexpected(plain.error());
     const UniqueFd pidfd = open_pidfd(thread, status->process);
     if (!pidfd.valid()) return not_permitted("the caller cannot be opened");
     const auto fd = syscall(SYS_pidfd_getfd, pidfd.get(), number, 0);
     if (fd >= 0) return UniqueFd(static_cast<int>(fd));
-    if (errno == EBADF) return failure(EBADF, fmt::format("the caller has no descriptor {}", number));
+    if (errno == EBADF)
+        return failure(EBADF, fmt::format("the caller has no descriptor {}", number));
     if (errno == EPERM) return not_permitted("the caller's descriptors may not be taken");
     return system_failure("pidfd_getfd");
 }

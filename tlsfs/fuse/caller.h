@@ -23,6 +23,7 @@ namespace tlsfs {
 
 // Whose ids a dial should use: none when they are our own. EPERM where the caller does not share
 // our network (for a path: mount) namespace: what it cannot reach, we do not reach for it.
-[[nodiscard]] Result<std::optional<Identity>> caller_identity(pid_t thread, Caller caller, bool path);
+[[nodiscard]] Result<std::optional<Identity>> caller_identity(pid_t thread, Caller caller,
+                                                              bool path);
 
 }  // namespace tlsfs

@@ -23,7 +23,7 @@ void reply_part(fuse_req_t req, std::string_view text, std::size_t from, std::si
 }
 
 class CtlFile final : public OpenFile {
-   public:
+ public:
     CtlFile(Registry& registry, std::shared_ptr<Connection> connection, Caller opener)
         : OpenFile(kStreamFlags),
           registry_(registry),
@@ -58,7 +58,7 @@ class CtlFile final : public OpenFile {
         fuse_reply_poll(req, connection_->poll_ctl(this, std::move(poller)));
     }
 
-   private:
+ private:
     Registry& registry_;
     std::shared_ptr<Connection> connection_;
     Caller opener_;
@@ -67,7 +67,7 @@ class CtlFile final : public OpenFile {
 };
 
 class DataFile final : public OpenFile {
-   public:
+ public:
     DataFile(Registry& registry, std::shared_ptr<Connection> connection)
         : OpenFile(kStreamFlags), registry_(registry), connection_(std::move(connection)) {}
     DataFile(const DataFile&) = delete;
@@ -87,21 +87,21 @@ class DataFile final : public OpenFile {
         fuse_reply_poll(req, connection_->poll_data(this, wanted, std::move(poller)));
     }
 
-   private:
+ private:
     Registry& registry_;
     std::shared_ptr<Connection> connection_;
 };
 
 class PemOpenFile final : public OpenFile {
-   public:
+ public:
     PemOpenFile(std::shared_ptr<Connection> connection, PemFile file)
         : OpenFile(FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE),
           connection_(std::move(connection)),
           file_(file) {}
 
     void write(fuse_req_t req, std::span<const std::byte> data, bool) override {
-        const auto written =
-            connection_->pem_write(file_, {reinterpret_cast<const char*>(data.data()), data.size()});
+        const auto written = connection_->pem_write(
+            file_, {reinterpret_cast<const char*>(data.data()), data.size()});
         // The bytes lie in libfuse's buffer, which is neither read-only nor wiped by anybody else.
         explicit_bzero(const_cast<std::byte*>(data.data()), data.size());
         if (written) {
@@ -115,28 +115,34 @@ class PemOpenFile final : public OpenFile {
         fuse_reply_err(req, finished ? 0 : finished.error().code);
     }
 
-   private:
+ private:
     std::shared_ptr<Connection> connection_;
     PemFile file_;
 };
 
 class TextFile final : public OpenFile {
-   public:
+ public:
     explicit TextFile(std::string text)
         : OpenFile(FOPEN_DIRECT_IO | FOPEN_NOFLUSH), text_(std::move(text)) {}
     void read(fuse_req_t req, std::size_t size, off_t offset, bool) override {
         reply_part(req, text_, static_cast<std::size_t>(offset), size);
     }
 
-   private:
+ private:
     std::string text_;
 };
 
 }  // namespace
 
-void OpenFile::read(fuse_req_t req, std::size_t, off_t, bool) { fuse_reply_err(req, EBADF); }
-void OpenFile::write(fuse_req_t req, std::span<const std::byte>, bool) { fuse_reply_err(req, EBADF); }
-void OpenFile::flush(fuse_req_t req) { fuse_reply_err(req, 0); }
+void OpenFile::read(fuse_req_t req, std::size_t, off_t, bool) {
+    fuse_reply_err(req, EBADF);
+}
+void OpenFile::write(fuse_req_t req, std::span<const std::byte>, bool) {
+    fuse_reply_err(req, EBADF);
+}
+void OpenFile::flush(fuse_req_t req) {
+    fuse_reply_err(req, 0);
+}
 void OpenFile::poll(fuse_req_t req, std::uint32_t, std::unique_ptr<Poller>) {
     fuse_reply_poll(req, POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM);  // as every regular file
 }

@@ -14,7 +14,7 @@ namespace tlsfs {
 
 // Each call answers its request, now or later.
 class OpenFile {
-   public:
+ public:
     explicit OpenFile(std::uint32_t open_flags) : open_flags_(open_flags) {}
     OpenFile(const OpenFile&) = delete;
     OpenFile& operator=(const OpenFile&) = delete;
@@ -27,7 +27,7 @@ class OpenFile {
     virtual void flush(fuse_req_t req);
     virtual void poll(fuse_req_t req, std::uint32_t wanted, std::unique_ptr<Poller> poller);
 
-   private:
+ private:
     std::uint32_t open_flags_;
 };
 

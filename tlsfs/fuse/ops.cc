@@ -22,11 +22,17 @@ namespace {
 constexpr double kNever = 0;
 constexpr double kForEver = 86400;
 
-Server& server_of(fuse_req_t req) { return *static_cast<Server*>(fuse_req_userdata(req)); }
+Server& server_of(fuse_req_t req) {
+    return *static_cast<Server*>(fuse_req_userdata(req));
+}
 
-uid_t caller_uid(fuse_req_t req) { return fuse_req_ctx(req)->uid; }
+uid_t caller_uid(fuse_req_t req) {
+    return fuse_req_ctx(req)->uid;
+}
 
-OpenFile& file_of(const fuse_file_info* info) { return *reinterpret_cast<OpenFile*>(info->fh); }
+OpenFile& file_of(const fuse_file_info* info) {
+    return *reinterpret_cast<OpenFile*>(info->fh);
+}
 
 std::shared_ptr<Connection> connection_of(fuse_req_t req, Place place) {
     if (place.node < Node::directory) return nullptr;
@@ -95,7 +101,8 @@ void getattr(fuse_req_t req, fuse_ino_t inode, fuse_file_info*) {
 
 void setattr(fuse_req_t req, fuse_ino_t inode, struct stat*, int what, fuse_file_info*) {
     constexpr int kHarmless = FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
-                              FUSE_SET_ATTR_CTIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW;
+                              FUSE_SET_ATTR_CTIME | FUSE_SET_ATTR_ATIME_NOW |
+                              FUSE_SET_ATTR_MTIME_NOW;
     if ((what & ~kHarmless) != 0) return void(fuse_reply_err(req, EPERM));
     getattr(req, inode, nullptr);
 }
@@ -114,7 +121,9 @@ struct Opened {
     int error = 0;
 };
 
-Opened open_failed(int error) { return {nullptr, error}; }
+Opened open_failed(int error) {
+    return {nullptr, error};
+}
 
 Opened open_clone(fuse_req_t req) {
     const fuse_ctx& caller = *fuse_req_ctx(req);
@@ -128,7 +137,8 @@ Opened open_stream(fuse_req_t req, const std::shared_ptr<Connection>& connection
     const fuse_ctx& caller = *fuse_req_ctx(req);
     Registry& registry = server_of(req).registry();
     if (node == Node::data) {
-        if (const auto ready = connection->open_data(); !ready) return open_failed(ready.error().code);
+        if (const auto ready = connection->open_data(); !ready)
+            return open_failed(ready.error().code);
     }
     if (!connection->opened()) return open_failed(ENOENT);
     if (node == Node::data) return {tlsfs::open_data(registry, connection)};
@@ -144,28 +154,40 @@ Opened open_pem_file(const std::shared_ptr<Connection>& connection, PemFile file
 
 Opened open_place(fuse_req_t req, Place place, int flags) {
     switch (place.node) {
-        case Node::clone: return open_clone(req);
-        case Node::ciphers: return {open_text(default_cipher_names())};
-        case Node::engines: return {open_text("user " + openssl_version() + "\n")};
-        case Node::attach: return open_failed(ENXIO);
-        default: break;
+        case Node::clone:
+            return open_clone(req);
+        case Node::ciphers:
+            return {open_text(default_cipher_names())};
+        case Node::engines:
+            return {open_text("user " + openssl_version() + "\n")};
+        case Node::attach:
+            return open_failed(ENXIO);
+        default:
+            break;
     }
     const auto connection = connection_of(req, place);
     if (!connection) return open_failed(ENOENT);
     switch (place.node) {
         case Node::ctl:
-        case Node::data: return open_stream(req, connection, place.node);
-        case Node::ca: return open_pem_file(connection, PemFile::ca, flags);
-        case Node::cert: return open_pem_file(connection, PemFile::cert, flags);
-        case Node::key: return open_pem_file(connection, PemFile::key, flags);
-        case Node::status: return {open_text(connection->status())};
-        case Node::stats: return {open_text(connection->stats())};
+        case Node::data:
+            return open_stream(req, connection, place.node);
+        case Node::ca:
+            return open_pem_file(connection, PemFile::ca, flags);
+        case Node::cert:
+            return open_pem_file(connection, PemFile::cert, flags);
+        case Node::key:
+            return open_pem_file(connection, PemFile::key, flags);
+        case Node::status:
+            return {open_text(connection->status())};
+        case Node::stats:
+            return {open_text(connection->stats())};
         case Node::peer: {
             auto chain = connection->peer();
             if (!chain) return open_failed(chain.error().code);
             return {open_text(std::move(*chain))};
         }
-        default: return open_failed(EISDIR);
+        default:
+            return open_failed(EISDIR);
     }
 }
 
@@ -194,7 +216,9 @@ void write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t, fus
     file_of(info).write(req, std::as_bytes(std::span(data, size)), (info->flags & O_NONBLOCK) != 0);
 }
 
-void flush(fuse_req_t req, fuse_ino_t, fuse_file_info* info) { file_of(info).flush(req); }
+void flush(fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
+    file_of(info).flush(req);
+}
 
 void poll(fuse_req_t req, fuse_ino_t, fuse_file_info* info, fuse_pollhandle* handle) {
     file_of(info).poll(req, info->poll_events, make_poller(handle));
@@ -206,7 +230,7 @@ void opendir(fuse_req_t req, fuse_ino_t inode, fuse_file_info* info) {
 }
 
 class DirectoryListing {
-   public:
+ public:
     DirectoryListing(fuse_req_t req, size_t size, off_t offset)
         : req_(req), buffer_(size), offset_(offset) {}
 
@@ -225,7 +249,7 @@ class DirectoryListing {
     }
     void reply() { fuse_reply_buf(req_, buffer_.data(), used_); }
 
-   private:
+ private:
     fuse_req_t req_;
     std::vector<char> buffer_;
     off_t offset_, next_ = 0;

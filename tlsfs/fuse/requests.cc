@@ -19,7 +19,7 @@ void watch_for_signals(fuse_req_t req, Connection::Number number) {
 }
 
 class FuseRead final : public ReadRequest {
-   public:
+ public:
     FuseRead(fuse_req_t req, bool nonblocking, std::size_t size)
         : ReadRequest(nonblocking, size), req_(req) {}
     [[nodiscard]] bool interrupted() const override { return fuse_req_interrupted(req_) != 0; }
@@ -28,26 +28,26 @@ class FuseRead final : public ReadRequest {
         fuse_reply_buf(req_, reinterpret_cast<const char*>(data.data()), data.size());
     }
 
-   private:
+ private:
     fuse_req_t req_;
 };
 
 // FUSE's side of a write, to data or to ctl.
 template <class Base>
 class FuseWrite : public Base {
-   public:
+ public:
     FuseWrite(fuse_req_t req, bool nonblocking, std::span<const std::byte> data)
         : Base(nonblocking, data), req_(req) {}
     [[nodiscard]] bool interrupted() const override { return fuse_req_interrupted(req_) != 0; }
     void fail(int code) override { fuse_reply_err(req_, code); }
     void reply(std::size_t count) override { fuse_reply_write(req_, count); }
 
-   protected:
+ protected:
     fuse_req_t req_;
 };
 
 class FuseCtl final : public FuseWrite<CtlRequest> {
-   public:
+ public:
     FuseCtl(fuse_req_t req, bool nonblocking, std::span<const std::byte> data, Caller opener)
         : FuseWrite(req, nonblocking, data), opener_(opener) {}
     [[nodiscard]] Result<UniqueFd> take_fd(int number) const override {
@@ -57,19 +57,19 @@ class FuseCtl final : public FuseWrite<CtlRequest> {
         return caller_identity(fuse_req_ctx(req_)->pid, opener_, path);
     }
 
-   private:
+ private:
     Caller opener_;
 };
 
 class FusePoller final : public Poller {
-   public:
+ public:
     explicit FusePoller(fuse_pollhandle* handle) : handle_(handle) {}
     FusePoller(const FusePoller&) = delete;
     FusePoller& operator=(const FusePoller&) = delete;
     ~FusePoller() override { fuse_pollhandle_destroy(handle_); }
     void wake() override { fuse_lowlevel_notify_poll(handle_); }
 
-   private:
+ private:
     fuse_pollhandle* handle_;
 };
 

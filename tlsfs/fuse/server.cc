@@ -17,10 +17,12 @@ namespace {
 
 constexpr int kWakeSignal = SIGUSR1;  // ends a worker's wait for the next request
 
-unsigned threads_wanted() { return std::clamp(std::thread::hardware_concurrency(), 2U, 8U); }
+unsigned threads_wanted() {
+    return std::clamp(std::thread::hardware_concurrency(), 2U, 8U);
+}
 
 class FuseArguments {
-   public:
+ public:
     explicit FuseArguments(const ServerOptions& options) {
         add("tlsfs");
         // The kernel checks modes and owners.
@@ -33,7 +35,7 @@ class FuseArguments {
     ~FuseArguments() { fuse_opt_free_args(&args_); }
     fuse_args* get() { return &args_; }
 
-   private:
+ private:
     void add(const std::string& argument) { fuse_opt_add_arg(&args_, argument.c_str()); }
     fuse_args args_ = FUSE_ARGS_INIT(0, nullptr);
 };

@@ -27,7 +27,7 @@ struct ServerOptions {
 };
 
 class Server {
-   public:
+ public:
     // Mounts. The errno of what went wrong.
     [[nodiscard]] static Result<std::unique_ptr<Server>> mount(ServerOptions options);
     Server(const Server&) = delete;
@@ -47,7 +47,7 @@ class Server {
     [[nodiscard]] std::uint32_t fresh_tag() { return fresh_tag_++; }
     [[nodiscard]] time_t since() const { return since_; }
 
-   private:
+ private:
     explicit Server(ServerOptions options);
     [[nodiscard]] Result<> mount();
     void work();

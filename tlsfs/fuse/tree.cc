@@ -32,8 +32,12 @@ constexpr std::array kConnection{
 
 }  // namespace
 
-std::span<const NodeEntry> top_entries() { return kTop; }
-std::span<const NodeEntry> connection_entries() { return kConnection; }
+std::span<const NodeEntry> top_entries() {
+    return kTop;
+}
+std::span<const NodeEntry> connection_entries() {
+    return kConnection;
+}
 
 const NodeEntry& entry_of(Node node) {
     if (node == Node::directory) return kDirectory;

@@ -63,7 +63,8 @@ struct Place {
 [[nodiscard]] std::span<const NodeEntry> connection_entries();
 
 // The entry of that name in the root or in a connection's directory; null if there is none.
-[[nodiscard]] const NodeEntry* find_entry(std::span<const NodeEntry> entries, std::string_view name);
+[[nodiscard]] const NodeEntry* find_entry(std::span<const NodeEntry> entries,
+                                          std::string_view name);
 
 // A connection's number, written as the tree writes it: no sign, no leading zero.
 [[nodiscard]] std::optional<std::uint32_t> parse_number(std::string_view name);

@@ -8,7 +8,7 @@
 namespace tlsfs {
 
 class Background {
-   public:
+ public:
     using Task = std::function<void()>;
 
     Background();
@@ -19,7 +19,7 @@ class Background {
     // Runs `task` on a thread of its own, or, past 64 of them, when one is free.
     void run(Task task);
 
-   private:
+ private:
     struct State;
     std::shared_ptr<State> state_;  // shared with the threads, which may outlive this object
 };

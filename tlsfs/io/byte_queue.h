@@ -12,7 +12,7 @@
 namespace tlsfs {
 
 class ByteQueue {
-   public:
+ public:
     ByteQueue() = default;
     ByteQueue(const ByteQueue&) = delete;
     ByteQueue& operator=(const ByteQueue&) = delete;
@@ -47,7 +47,7 @@ class ByteQueue {
         commit(more.size());
     }
 
-   private:
+ private:
     void grow(std::size_t count) {
         const std::size_t used = size();
         const std::size_t wanted = std::max(used + count, std::min(2 * capacity_, kGentleGrowth));

@@ -20,19 +20,21 @@
 namespace tlsfs {
 namespace {
 
-// poll(2) promises room for PIPE_BUF bytes in a pipe, and a terminal's buffers grow in steps of 256.
+// poll(2) promises room for PIPE_BUF bytes in a pipe, and a terminal's buffers grow in steps of
+// 256.
 constexpr std::size_t kSharedPipeStep = 4096;
 constexpr std::size_t kSharedTerminalStep = 256;
 
 struct FileKind {
     mode_t mode;
-    dev_t device;     // of the file system it is on
+    dev_t device;      // of the file system it is on
     dev_t represents;  // of a device file
 };
 
 Result<FileKind> file_kind(int fd) {
     struct statx info {};
-    // DONT_SYNC: were this a file of our own mount, fstat() would ask ourselves, and perhaps for ever.
+    // DONT_SYNC: were this a file of our own mount, fstat() would ask ourselves, and perhaps for
+    // ever.
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &info) != 0) {
         return system_failure("carrier");
     }
@@ -81,7 +83,9 @@ bool poll_ready(int fd, short events) {
     return poll(&entry, 1, 0) == 1;
 }
 
-Transfer failed(int error) { return {Transfer::Outcome::failed, 0, error}; }
+Transfer failed(int error) {
+    return {Transfer::Outcome::failed, 0, error};
+}
 
 Transfer judge(ssize_t count) {
     if (count > 0) return {Transfer::Outcome::bytes, static_cast<std::size_t>(count), 0};
@@ -144,7 +148,8 @@ Result<Carrier::End> Carrier::open_end(UniqueFd& fd, int access, dev_t own_mount
     }
     if (access == O_RDWR) {
         for (const int way : {O_RDONLY, O_WRONLY}) {
-            if (const auto fit = check_access(fd.get(), way); !fit) return tl::unexpected(fit.error());
+            if (const auto fit = check_access(fd.get(), way); !fit)
+                return tl::unexpected(fit.error());
         }
     } else if (const auto fit = check_access(fd.get(), access); !fit) {
         return tl::unexpected(fit.error());
@@ -214,8 +219,14 @@ void Carrier::discard_input() {
     }
 }
 
-std::string Carrier::local() const { return socket_name(read_fd(), getsockname, true); }
-std::string Carrier::remote() const { return socket_name(read_fd(), getpeername, true); }
-std::string Carrier::remote_ip() const { return socket_name(read_fd(), getpeername, false); }
+std::string Carrier::local() const {
+    return socket_name(read_fd(), getsockname, true);
+}
+std::string Carrier::remote() const {
+    return socket_name(read_fd(), getpeername, true);
+}
+std::string Carrier::remote_ip() const {
+    return socket_name(read_fd(), getpeername, false);
+}
 
 }  // namespace tlsfs

@@ -24,7 +24,7 @@ struct Transfer {
 };
 
 class Carrier {
-   public:
+ public:
     Carrier() = default;
 
     // Takes both descriptors (`write` invalid: `read` serves both ways) if they are a connected
@@ -53,7 +53,7 @@ class Carrier {
     // The peer's bare IP address, or empty.
     [[nodiscard]] std::string remote_ip() const;
 
-   private:
+ private:
     enum class Kind : std::uint8_t {
         socket,       // MSG_DONTWAIT makes every call nonblocking
         nonblocking,  // our own open file description, O_NONBLOCK

@@ -30,7 +30,7 @@ using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
 
 // This thread alone takes on the caller's ids. The raw calls, because glibc's change every thread.
 class AssumedIdentity {
-   public:
+ public:
     static Result<AssumedIdentity> take(const std::optional<Identity>& identity) {
         AssumedIdentity assumed;
         if (!identity) return assumed;
@@ -64,7 +64,7 @@ class AssumedIdentity {
         if (!restored) std::terminate();
     }
 
-   private:
+ private:
     AssumedIdentity() = default;
     bool taken_ = false;
     std::vector<gid_t> groups_;
@@ -83,9 +83,9 @@ Result<AddressList> resolve(const command::Dial& target) {
     }
     if (status == 0) return AddressList(list, &freeaddrinfo);
     const int code = status == EAI_SYSTEM ? errno : status == EAI_SERVICE ? EINVAL : EHOSTUNREACH;
-    return failure(code, fmt::format("dial {}:{}: {}", target.host, target.port,
-                                     status == EAI_SYSTEM ? std::strerror(code)
-                                                          : gai_strerror(status)));
+    return failure(code,
+                   fmt::format("dial {}:{}: {}", target.host, target.port,
+                               status == EAI_SYSTEM ? std::strerror(code) : gai_strerror(status)));
 }
 
 // The addresses in the resolver's order, the families taking turns (RFC 8305 section 4).
@@ -102,7 +102,7 @@ std::vector<const addrinfo*> interleave(const addrinfo* list) {
 }
 
 class Attempts {
-   public:
+ public:
     Attempts(const command::Dial& target, Clock::time_point deadline, const Cancellation& cancel)
         : target_(target), deadline_(deadline), cancel_(cancel) {}
 
@@ -116,7 +116,8 @@ class Attempts {
                 if (connected_.valid()) return std::move(connected_);
                 continue;
             }
-            const auto until = next == addresses.end() ? deadline_ : std::min(deadline_, start_next);
+            const auto until =
+                next == addresses.end() ? deadline_ : std::min(deadline_, start_next);
             if (const auto waited = wait(until); !waited) return tl::unexpected(waited.error());
             if (connected_.valid()) return std::move(connected_);
             if (Clock::now() >= deadline_) break;
@@ -126,7 +127,7 @@ class Attempts {
                                                 std::strerror(last_error_)));
     }
 
-   private:
+ private:
     void start(const addrinfo& address) {
         UniqueFd fd(socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         if (!fd.valid()) {
@@ -148,7 +149,8 @@ class Attempts {
         poll(entries.data(), entries.size(), static_cast<int>(std::max<std::int64_t>(0, left)));
         if (entries[0].revents != 0) return failure(ECANCELED, "dial was broken off");
         for (std::size_t i = entries.size() - 1; i > 0; --i) {
-            if (entries[i].revents != 0) finish(pending_.begin() + static_cast<std::ptrdiff_t>(i - 1));
+            if (entries[i].revents != 0)
+                finish(pending_.begin() + static_cast<std::ptrdiff_t>(i - 1));
         }
         return {};
     }
@@ -212,7 +214,9 @@ Cancellation::Cancellation() : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (!event_.valid()) throw std::system_error(errno, std::generic_category(), "eventfd");
 }
 
-void Cancellation::cancel() { eventfd_write(event_.get(), 1); }
+void Cancellation::cancel() {
+    eventfd_write(event_.get(), 1);
+}
 
 Result<UniqueFd> dial(const command::Dial& target, const std::optional<Identity>& identity,
                       Clock::time_point deadline, const Cancellation& cancellation) {

@@ -23,12 +23,12 @@ struct Identity {
 
 // Breaks a dial off from another thread.
 class Cancellation {
-   public:
+ public:
     Cancellation();
     void cancel();
     [[nodiscard]] int fd() const { return event_.get(); }
 
-   private:
+ private:
     UniqueFd event_;
 };
 

@@ -17,13 +17,13 @@
 namespace tlsfs {
 
 class Reactor {
-   public:
+ public:
     using Task = std::function<void()>;
     using Clock = std::chrono::steady_clock;
     using TimerId = std::uint64_t;  // 0 is none
 
     class Handler {
-       public:
+     public:
         Handler() = default;
         Handler(const Handler&) = delete;
         Handler& operator=(const Handler&) = delete;
@@ -45,9 +45,10 @@ class Reactor {
     TimerId after(std::chrono::milliseconds delay, Task task);
     void cancel(TimerId timer);
 
-    // One descriptor under watch. It must outlive the watch; the watch must not outlive the reactor.
+    // One descriptor under watch. It must outlive the watch; the watch must not outlive the
+    // reactor.
     class Watch {
-       public:
+     public:
         Watch() = default;
         Watch(Reactor& reactor, int fd, std::weak_ptr<Handler> handler);
         Watch(Watch&& other) noexcept { *this = std::move(other); }
@@ -63,7 +64,7 @@ class Reactor {
         [[nodiscard]] int fd() const { return fd_; }
         void reset();
 
-       private:
+     private:
         Reactor* reactor_ = nullptr;
         std::uint64_t token_ = 0;
         int fd_ = -1;
@@ -71,7 +72,7 @@ class Reactor {
         bool added_ = false;
     };
 
-   private:
+ private:
     struct Watched {
         std::weak_ptr<Handler> handler;
         int fd;
