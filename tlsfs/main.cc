@@ -120,7 +120,7 @@ int serve(const Options& options, tlsfs::Daemon& daemon) {
     const sigset_t signals = block_signals();
     auto server = tlsfs::Server::mount(options.server);
     if (!server) return fail(server.error());
-    const auto unmounted = [main = pthread_self()] { pthread_kill(main, SIGTERM); };
+    const auto unmounted = [] { kill(getpid(), SIGTERM); };
     if (auto started = (*server)->start(unmounted); !started) return fail(started.error());
     daemon.ready();
     sd_notify(0, "READY=1");
@@ -130,9 +130,7 @@ int serve(const Options& options, tlsfs::Daemon& daemon) {
     return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
     Options options;
     if (const int code = parse(argc, argv, options); code != 0) return code < 0 ? 0 : code;
     // A place in /run or the user's runtime directory may have to be made first.
@@ -146,4 +144,13 @@ int main(int argc, char** argv) {
     auto daemon = options.foreground ? tlsfs::Daemon() : tlsfs::Daemon::detach();
     if (const auto code = daemon.parent_exit_code()) return *code;
     return serve(options, daemon);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+    return run(argc, argv);
+} catch (const std::exception& error) {
+    std::cerr << "tlsfs: " << error.what() << '\n';
+    return kSystem;
 }

@@ -11,7 +11,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
-#include <ranges>
+#include <span>
+#include <sstream>
 
 #include "engine/openssl_error.h"
 #include "engine/pem.h"
@@ -34,9 +35,9 @@ constexpr std::string_view kNeverCiphers = ":!aNULL:!eNULL:!PSK:!SRP:!aDSS";
 
 std::vector<std::string> split_list(const std::string& list) {
     std::vector<std::string> elements;
-    for (const auto part : std::views::split(list, ':')) {
-        elements.emplace_back(part.begin(), part.end());
-    }
+    std::istringstream stream(list);
+    for (std::string element; std::getline(stream, element, ':');) elements.push_back(element);
+    if (list.empty() || list.ends_with(':')) elements.emplace_back();
     return elements;
 }
 
@@ -131,7 +132,7 @@ Result<> load_certificate(SSL_CTX* ssl, const Settings& settings) {
         SSL_CTX_use_PrivateKey(ssl, key->get()) != 1) {
         return tl::unexpected(take_openssl_error("cert", EINVAL));
     }
-    for (const X509Ptr& issuer : *chain | std::views::drop(1)) {
+    for (const X509Ptr& issuer : std::span(*chain).subspan(1)) {
         if (SSL_CTX_add1_chain_cert(ssl, issuer.get()) != 1) {
             return tl::unexpected(take_openssl_error("cert", EINVAL));
         }
