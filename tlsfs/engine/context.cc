@@ -390,6 +390,7 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
     }
     if (auto set = set_alpn(*context); !set) return tl::unexpected(set.error());
     set_verification(ssl, role, context->verify.mode);
+    tell_secrets(ssl);
     if (role == Role::client) {
         keep_new_sessions(ssl);
     } else {

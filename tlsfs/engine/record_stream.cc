@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "engine/ktls.h"
+
 namespace tlsfs {
 namespace {
 
@@ -26,14 +28,16 @@ bool RecordStream::fill(std::size_t wanted) {
     if (!accepts_input()) return false;
     if (std::exchange(drained_, false)) return false;
     ByteQueue& input = tls_->input();
-    const std::size_t size = std::clamp(wanted + wanted / 512 + kRecord, kRecord, kMaxReceive);
+    const std::size_t size =
+        exact_ ? tls_->wanted()
+               : std::clamp(wanted + wanted / 512 + kRecord, kRecord, kMaxReceive);
     const auto room = input.prepare(size).first(size);
     const Transfer got = carrier_.read(room);
     switch (got.outcome) {
         case Transfer::Outcome::bytes:
             input.commit(got.count);
             wire_in_ += got.count;
-            drained_ = got.count < size;
+            drained_ = got.count < size && !exact_;
             return true;
         case Transfer::Outcome::would_block:
             input.commit(0);
@@ -59,6 +63,15 @@ Step RecordStream::settle(Step step) {
     }
     if (step.outcome == Outcome::failed || step.outcome == Outcome::closed) end_of_reading_ = step;
     return step;
+}
+
+Result<UniqueFd> RecordStream::hand_over() {
+    exact_ = false;
+    if (!carrier_.one_fd()) return failure(EOPNOTSUPP, "the carrier is no socket");
+    if (unsent() > 0) return failure(EOPNOTSUPP, "the carrier is full");
+    if (auto fit = check_ktls_carrier(carrier_.read_fd()); !fit) return tl::unexpected(fit.error());
+    if (auto set = tls_->hand_over(carrier_.read_fd()); !set) return tl::unexpected(set.error());
+    return carrier_.release();
 }
 
 Step RecordStream::handshake() {

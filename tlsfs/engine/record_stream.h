@@ -21,6 +21,16 @@ class RecordStream {
 
     RecordStream(Carrier carrier, std::unique_ptr<Tls> tls);
 
+    // Reads no byte beyond the handshake, so that hand_over() is possible.
+    void keep_for_kernel() {
+        exact_ = true;
+        tls_->keep_secrets();
+    }
+    // The socket with the kernel's TLS on it; this object then only absorbs tickets and answers
+    // peer_chain(). EOPNOTSUPP: it cannot be, and all goes on here.
+    [[nodiscard]] Result<UniqueFd> hand_over();
+    void absorb(std::string_view messages) { tls_->absorb(messages); }
+
     // done: the handshake is over; want_input: call again when the carrier is ready.
     [[nodiscard]] Step handshake();
 
@@ -66,6 +76,7 @@ class RecordStream {
     std::optional<Step> end_of_reading_;  // closed or failed
     std::optional<Error> write_error_;
     std::optional<Error> carrier_error_;  // what receiving failed with
+    bool exact_ = false;                  // receive no more than the record in hand
     bool drained_ = false;                // the last receive emptied the socket
     std::uint64_t data_in_ = 0, data_out_ = 0, wire_in_ = 0, wire_out_ = 0;
 };

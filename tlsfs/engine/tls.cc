@@ -8,6 +8,7 @@
 #include <limits>
 #include <system_error>
 
+#include "engine/ktls.h"
 #include "engine/openssl_error.h"
 #include "engine/pem.h"
 
@@ -37,6 +38,7 @@ struct TlsCallbacks {
         auto& tls = *static_cast<Tls*>(BIO_get_data(bio));
         BIO_clear_retry_flags(bio);
         *count = std::min(size, tls.input_.size());
+        tls.wanted_ = size - *count;
         if (*count == 0) {
             if (!tls.input_ended_) BIO_set_retry_read(bio);
             return 0;
@@ -77,10 +79,18 @@ struct TlsCallbacks {
         auto& tls = *static_cast<Tls*>(SSL_get_ex_data(ssl, tls_index()));
         if (type == SSL3_RT_HEADER) {
             ++(outgoing != 0 ? tls.records_out_ : tls.records_in_);
-        } else if (type == SSL3_RT_HANDSHAKE && size > 0 &&
-                   *static_cast<const unsigned char*>(data) == SSL3_MT_KEY_UPDATE) {
-            ++tls.key_updates_;
+            if (outgoing != 0) ++tls.records_since_finished_;
+        } else if (type == SSL3_RT_HANDSHAKE && size > 0) {
+            const int message = *static_cast<const unsigned char*>(data);
+            if (message == SSL3_MT_KEY_UPDATE) ++tls.key_updates_;
+            // Told of after its record has gone out.
+            if (message == SSL3_MT_FINISHED && outgoing != 0) tls.records_since_finished_ = 0;
         }
+    }
+
+    static void log_key(const SSL* ssl, const char* line) {
+        auto& tls = *static_cast<Tls*>(SSL_get_ex_data(ssl, tls_index()));
+        if (tls.keep_secrets_) tls.secrets_.note(line);
     }
 
     static int keep_session(SSL* ssl, SSL_SESSION* session) {
@@ -95,6 +105,10 @@ void keep_new_sessions(SSL_CTX* context) {
     SSL_CTX_set_session_cache_mode(context,
                                    SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
     SSL_CTX_sess_set_new_cb(context, TlsCallbacks::keep_session);
+}
+
+void tell_secrets(SSL_CTX* context) {
+    SSL_CTX_set_keylog_callback(context, TlsCallbacks::log_key);
 }
 
 Tls::Tls(std::shared_ptr<const TlsContext> context, SessionCache& sessions)
@@ -223,6 +237,35 @@ void Tls::close() {
     ERR_clear_error();
     SSL_shutdown(ssl_.get());
     ERR_clear_error();
+}
+
+Result<> Tls::hand_over(int socket) {
+    if (!input_.empty() || SSL_has_pending(ssl_.get()) != 0) {
+        return failure(EOPNOTSUPP, "data of the peer has been read already");
+    }
+    const auto keys = derive_traffic_keys(ssl_.get(), secrets_);
+    if (!keys) return tl::unexpected(keys.error());
+    // TLS 1.2 counts from the change of keys on, and the Finished messages come behind it.
+    const bool tls13 = SSL_version(ssl_.get()) == TLS1_3_VERSION;
+    const RecordNumbers next = tls13 ? RecordNumbers{records_since_finished_, 0} : RecordNumbers{1, 1};
+    auto set = set_ktls(socket, ssl_.get(), *keys, next);
+    // Of what is still to come only a client's tickets are of use.
+    const bool tickets = tls13 && context_->role == Role::client && context_->resumable;
+    if (!tickets) secrets_.forget();
+    return set;
+}
+
+// OpenSSL takes only records, so the messages are sealed again, as its peer would have sent them.
+void Tls::absorb(std::string_view messages) {
+    constexpr std::uint8_t kHandshake = 22;
+    if (secrets_.server.empty()) return;
+    const auto keys = derive_traffic_keys(ssl_.get(), secrets_);
+    if (!keys) return;
+    const auto record = seal_record(ssl_.get(), keys->read, absorbed_++, kHandshake, messages);
+    if (!record) return;
+    input_.append(std::as_bytes(std::span(*record)));
+    std::ignore = peek();
+    output_.consume(output_.size());  // the way out is the kernel's now
 }
 
 Agreement Tls::agreement() const {

@@ -14,6 +14,7 @@
 #include "core/status.h"
 #include "engine/context.h"
 #include "engine/openssl_ptr.h"
+#include "engine/traffic_keys.h"
 #include "engine/verify.h"
 #include "io/byte_queue.h"
 
@@ -42,6 +43,8 @@ struct Agreement {
 
 // New sessions of the client context go to the SessionCache of the Tls that made them.
 void keep_new_sessions(SSL_CTX* context);
+// Secrets go to the Tls that asked to keep them.
+void tell_secrets(SSL_CTX* context);
 
 class Tls {
  public:
@@ -65,6 +68,17 @@ class Tls {
     ByteQueue& output() { return output_; }
     void end_of_input() { input_ended_ = true; }
 
+    // How much of the current record OpenSSL still waits for, after want_input.
+    [[nodiscard]] std::size_t wanted() const { return wanted_; }
+
+    // Keeps what hand_over() needs; to be said before the handshake.
+    void keep_secrets() { keep_secrets_ = true; }
+    // Gives the record layer of both directions to the kernel; the handshake is over and nothing
+    // behind it was read. EOPNOTSUPP: not possible here, all is as before.
+    [[nodiscard]] Result<> hand_over(int socket);
+    // Handshake messages that the kernel's record layer received (session tickets).
+    void absorb(std::string_view messages);
+
     [[nodiscard]] Agreement agreement() const;
     [[nodiscard]] std::string peer_chain() const;  // PEM, leaf first
 
@@ -87,7 +101,12 @@ class Tls {
     ByteQueue input_, output_;
     bool input_ended_ = false;
     bool close_sent_ = false;
+    std::size_t wanted_ = 0;
     std::uint64_t records_in_ = 0, records_out_ = 0, key_updates_ = 0;
+    std::uint64_t records_since_finished_ = 0;  // sent under the traffic keys of TLS 1.3
+    bool keep_secrets_ = false;
+    TrafficSecrets secrets_;
+    std::uint64_t absorbed_ = 0;
     SslPtr ssl_;  // last: its callbacks use the rest
 };
 

@@ -79,9 +79,10 @@ Result<> check_plain(pid_t thread, const ThreadStatus& status, Caller owner) {
         status.gids.size() != 4 || !std::ranges::all_of(status.gids, is(owner.gid))) {
         return not_permitted("the writer's ids are not those of who opened");
     }
-    // A process that is not dumpable belongs to root as far as /proc is concerned (proc(5)).
+    // The files of a process that is not dumpable belong to root (proc(5)); its directory does not.
     struct stat info {};
-    if (stat(fmt::format("/proc/{}", thread).c_str(), &info) != 0 || info.st_uid != owner.uid) {
+    if (stat(fmt::format("/proc/{}/status", thread).c_str(), &info) != 0 ||
+        info.st_uid != owner.uid) {
         return not_permitted("the writer is not dumpable");
     }
     return {};

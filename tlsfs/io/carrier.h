@@ -41,6 +41,9 @@ class Carrier {
     [[nodiscard]] Transfer read(std::span<std::byte> into);
     [[nodiscard]] Transfer write(std::span<const std::byte> from);
 
+    // Gives up the one descriptor that serves both ways.
+    [[nodiscard]] UniqueFd release() { return std::move(read_.fd); }
+
     // True when nothing that was written is still on its way in this machine. TCP: all was
     // acknowledged; elsewhere: at once.
     [[nodiscard]] bool all_delivered() const;
