@@ -43,7 +43,8 @@ int parse(int argc, char** argv, Options& options) {
     CLI::App app{"Serves TLS as a file system.", "tlsfs"};
     app.add_flag("-f,--foreground", options.foreground, "stay in the foreground");
     app.add_option("-o", options.server.mount_options, "mount options, as mount(8) takes them")
-        ->delimiter(',');
+        ->delimiter(',')
+        ->allow_extra_args(false);
     app.add_option("--ca-file", options.server.ca_file,
                    "trust these instead of the system's store");
     app.add_option("--idle-exit", options.idle_exit, "end after SECONDS without a connection");

@@ -42,6 +42,21 @@ Result<Command> parse_fd(Words words) {
     return command::Fd{*read, *write};
 }
 
+// A number, or a service's name (RFC 6335 section 5.1). getaddrinfo(3) would take more, and take it
+// for something else: 65579 for 43, for one.
+bool is_port(std::string_view word) {
+    const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+    const auto letter = [](char c) { return (c | 0x20) >= 'a' && (c | 0x20) <= 'z'; };
+    if (std::ranges::all_of(word, digit)) {
+        unsigned number = 0;
+        const char* end = word.data() + word.size();
+        const auto [stop, error] = std::from_chars(word.data(), end, number);
+        return error == std::errc{} && number >= 1 && number <= 65535;
+    }
+    return std::ranges::any_of(word, letter) &&
+           std::ranges::all_of(word, [&](char c) { return digit(c) || letter(c) || c == '-'; });
+}
+
 Result<Command> parse_dial(Words words) {
     const std::string& target = words[0];
     if (target.starts_with('/')) return command::Dial{{}, {}, target};
@@ -56,7 +71,9 @@ Result<Command> parse_dial(Words words) {
         return invalid(fmt::format("write an IPv6 address as [ADDRESS]:PORT, not '{}'", target));
     }
     if (host.empty()) return invalid(fmt::format("no host in '{}'", target));
-    return command::Dial{host, target.substr(colon + 1), {}};
+    std::string port = target.substr(colon + 1);
+    if (!is_port(port)) return invalid(fmt::format("'{}' is no port", port));
+    return command::Dial{std::move(host), std::move(port), {}};
 }
 
 Result<TlsVersion> parse_tls_version(const std::string& word) {

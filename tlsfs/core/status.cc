@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <iterator>
+#include <map>
+#include <sstream>
 #include <string_view>
 
 namespace tlsfs {
@@ -50,7 +52,7 @@ std::string resumed_word(const std::optional<bool>& resumed) {
 std::string printable(std::string text) {
     for (char& c : text) {
         const auto byte = static_cast<unsigned char>(c);
-        if (byte < 0x20 || byte == 0x7f) c = '?';
+        if (byte < 0x20 || byte >= 0x7f) c = '?';
     }
     return text;
 }
@@ -74,6 +76,32 @@ std::string status_text(const StatusFields& fields) {
     lines.add("Owner", fmt::format("{}", fields.owner));
     lines.add("Error", fields.error);
     return lines.take();
+}
+
+StatusFields parse_status(const std::string& text) {
+    StatusFields fields;
+    const std::map<std::string_view, std::string*> plain{
+        {"Engine", &fields.engine}, {"Version", &fields.version},
+        {"Cipher", &fields.cipher}, {"Group", &fields.group},
+        {"ALPN", &fields.alpn},     {"Name", &fields.name},
+        {"Peer", &fields.peer},     {"Local", &fields.local},
+        {"Remote", &fields.remote}, {"PeerSHA256", &fields.peer_sha256},
+    };
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+        const auto colon = line.find(": ");
+        if (colon == std::string::npos) continue;
+        const auto tag = std::string_view(line).substr(0, colon);
+        const std::string value = line.substr(colon + 2);
+        if (const auto found = plain.find(tag); found != plain.end()) *found->second = value;
+        if (tag == "Role") fields.role = value == "client" ? Role::client : Role::server;
+        if (tag == "Resumed") fields.resumed = value == "yes";
+        if (tag != "Verify") continue;
+        for (const auto word : {Verification::ok, Verification::none, Verification::pin}) {
+            if (verification_word(word) == value) fields.verification = word;
+        }
+    }
+    return fields;
 }
 
 std::string stats_text(const Stats& stats) {

@@ -41,10 +41,15 @@ struct Stats {
 // `Tag: value` lines.
 [[nodiscard]] std::string status_text(const StatusFields& fields);
 
+// What status_text() made, read again; the state is not taken. Lines that are not understood are
+// left out.
+[[nodiscard]] StatusFields parse_status(const std::string& text);
+
 // `Name: number` lines.
 [[nodiscard]] std::string stats_text(const Stats& stats);
 
-// `text` with every control character replaced, so that what a peer chose stays on its line.
+// `text` with all but printable ASCII replaced: what a peer chose stays on its line, and the file
+// is text in any locale.
 [[nodiscard]] std::string printable(std::string text);
 
 }  // namespace tlsfs

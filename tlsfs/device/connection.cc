@@ -11,13 +11,15 @@
 
 namespace tlsfs {
 
-Connection::Connection(Number number, Caller owner, const Services& services)
-    : number_(number), owner_(owner), services_(services) {
+Connection::Connection(Number number, Caller owner, const Services& services,
+                       std::unique_ptr<KernelEnd> kernel)
+    : number_(number), owner_(owner), services_(services), kernel_(std::move(kernel)) {
     facts_.owner = owner.uid;
 }
 
 Connection::~Connection() {
     services_.reactor.cancel(timer_);
+    if (kernel_ && over_) kernel_->forget();
 }
 
 bool Connection::opened() {
@@ -43,8 +45,10 @@ bool Connection::released() {
 void Connection::abandon(int code) {
     Answers answers;
     const std::scoped_lock guard(lock_);
+    if (in_kernel_) return;  // it needs no companion
     if (stream_ && !stream_->write_error()) stream_->close();
     fail({code, "the companion is stopping"});
+    if (kernel_) kernel_->failed(code);
     drop_stream();
     fail_waiting(code, answers);
 }
@@ -109,6 +113,7 @@ void Connection::drop_stream() {
     read_watch_.reset();
     write_watch_.reset();
     carrier_ = {};
+    handed_over_.reset();
     if (!stream_) return;
     stream_->add_stats(stats_);
     linger(services_.reactor, std::move(stream_));
@@ -144,6 +149,7 @@ int Connection::gone_code() const {
 
 std::string Connection::status() {
     const std::scoped_lock guard(lock_);
+    refresh();
     StatusFields fields = facts_;
     fields.state = state_;
     const Carrier& carrier = stream_ ? stream_->carrier() : carrier_;
@@ -158,13 +164,16 @@ std::string Connection::stats() {
     const std::scoped_lock guard(lock_);
     Stats all = stats_;
     if (stream_) stream_->add_stats(all);
+    add_kernel_stats(all);
     return stats_text(all);
 }
 
 Result<std::string> Connection::peer() {
     const std::scoped_lock guard(lock_);
-    if (!stream_ || state_ == State::handshaking) return failure(ENOTCONN, "no handshake yet");
-    return stream_->peer_chain();
+    const auto& stream = in_kernel_ ? handed_over_ : stream_;
+    if (in_kernel_ && !stream) return failure(ENODATA, "an earlier companion had it");
+    if (!stream || state_ == State::handshaking) return failure(ENOTCONN, "no handshake yet");
+    return stream->peer_chain();
 }
 
 }  // namespace tlsfs

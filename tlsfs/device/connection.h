@@ -21,6 +21,7 @@
 #include "core/settings.h"
 #include "core/status.h"
 #include "device/answers.h"
+#include "device/kernel_end.h"
 #include "device/request.h"
 #include "device/services.h"
 #include "engine/record_stream.h"
@@ -35,7 +36,9 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     using Number = std::uint32_t;
     static constexpr std::size_t kMaxPem = 1U << 20U;  // bytes
 
-    Connection(Number number, Caller owner, const Services& services);
+    // `kernel`: the module's half, if it was opened there.
+    Connection(Number number, Caller owner, const Services& services,
+               std::unique_ptr<KernelEnd> kernel);
     ~Connection() override;
 
     [[nodiscard]] Number number() const { return number_; }
@@ -66,6 +69,11 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     [[nodiscard]] std::uint32_t poll_data(const void* file, std::uint32_t wanted,
                                           std::unique_ptr<Poller> poller);
     void forget_poller(const void* file);
+
+    // connection_kernel.cc
+    [[nodiscard]] bool data_is_ours();       // not the kernel's device
+    void adopt(const StatusFields& facts);   // established before this companion was
+    void absorb(std::string_view messages);  // handshake messages that the kernel received
 
     [[nodiscard]] std::string status();
     [[nodiscard]] std::string stats();
@@ -149,6 +157,10 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     void wake_ready_pollers(Answers& answers);
     void wake_pollers(Answers& answers);
 
+    [[nodiscard]] Result<> choose_engine();
+    void refresh();
+    void add_kernel_stats(Stats& stats) const;
+
     void step(Event event);
     void fail(const Error& error);
     void drop_stream();
@@ -172,8 +184,12 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     std::chrono::milliseconds dial_time_{0};
     std::chrono::steady_clock::time_point started_;
     Reactor::TimerId timer_ = 0;
-    std::unique_ptr<RecordStream> stream_;
+    std::unique_ptr<RecordStream> stream_;  // engine user, and every handshake
     Stats stats_;
+    std::unique_ptr<KernelEnd> kernel_;
+    std::unique_ptr<RecordStream> handed_over_;  // what the kernel leaves to us: tickets, the chain
+    bool in_kernel_ = false;
+    bool left_to_us_ = false;
 
     std::optional<Job> job_;
     bool job_failed_ = false;

@@ -72,6 +72,7 @@ void Connection::finish_job(Result<> outcome, Answers& answers) {
 
 Result<Connection::Progress> Connection::execute(std::string_view text, const CtlRequest* request,
                                                  Answers& answers) {
+    refresh();
     const auto line = parse_line(text);
     if (!line) return tl::unexpected(line.error());
     if (const auto allowed = check_allowed(*line); !allowed) return tl::unexpected(allowed.error());
@@ -198,8 +199,8 @@ Result<Connection::Progress> Connection::apply(const command::Session& session, 
 }
 
 Result<Connection::Progress> Connection::apply(const command::Engine& engine, Turn) {
-    if (engine.choice == EngineChoice::kernel) {
-        return failure(EOPNOTSUPP, "engine kernel: open clone of the kernel's device for it");
+    if (engine.choice == EngineChoice::kernel && !kernel_) {
+        return failure(EOPNOTSUPP, "engine kernel: the module tlsdev is not loaded");
     }
     settings_.engine = engine.choice;
     return Progress::done;
@@ -218,6 +219,7 @@ Result<Connection::Progress> Connection::apply(const command::Server&, Turn) {
 }
 
 Result<Connection::Progress> Connection::apply(const command::KeyUpdate&, Turn) {
+    if (in_kernel_) return failure(EOPNOTSUPP, "keyupdate: the kernel cannot: say engine user");
     if (auto updated = stream_->update_keys(); !updated) return tl::unexpected(updated.error());
     return Progress::done;
 }
@@ -228,13 +230,22 @@ Result<Connection::Progress> Connection::apply(const command::Close&, Turn turn)
         if (!encrypted) turn.answers.fail(std::move(writer->request), EPIPE);
         writer = encrypted ? std::next(writer) : writers_.erase(writer);
     }
-    stream_->close();
+    if (in_kernel_) {
+        if (auto ended = kernel_->end_writing(); !ended) return tl::unexpected(ended.error());
+    } else {
+        stream_->close();
+    }
     step(Event::local_close);
     wake_pollers(turn.answers);
     return Progress::done;
 }
 
 Result<Connection::Progress> Connection::apply(const command::Hangup&, Turn turn) {
+    if (in_kernel_) {
+        if (auto ended = kernel_->end(); !ended) return tl::unexpected(ended.error());
+    } else if (kernel_) {
+        kernel_->failed(ECONNABORTED);
+    }
     step(Event::hangup);
     drop_stream();
     fail_waiting(ECONNABORTED, turn.answers);

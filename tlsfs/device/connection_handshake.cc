@@ -31,6 +31,8 @@ Result<Connection::Progress> Connection::start_handshake(Role role, const std::s
     if (!carrier.one_fd()) {
         write_watch_ = Reactor::Watch(services_.reactor, carrier.write_fd(), weak_from_this());
     }
+    if (kernel_) kernel_->handshaking();
+    if (kernel_ && settings_.engine != EngineChoice::user) stream_->keep_for_kernel();
     started_ = steady_clock::now();
     const auto left = std::max(settings_.timeout - dial_time_, std::chrono::milliseconds{1});
     timer_ = services_.reactor.after(left, [weak = weak_from_this()] {
@@ -70,12 +72,18 @@ Result<> Connection::established() {
     facts_.peer = agreed.peer;
     facts_.peer_sha256 = agreed.peer_sha256;
     if (facts_.role == Role::server) facts_.name = agreed.server_name;
+    if (auto chosen = choose_engine(); !chosen) {
+        handshake_failed(chosen.error());
+        return chosen;
+    }
     step(Event::ready);
+    if (in_kernel_) kernel_->remember(status_text(facts_));
     return {};
 }
 
 void Connection::handshake_failed(const Error& error) {
     fail(error);
+    if (kernel_) kernel_->failed(error.code);
     drop_stream();
 }
 

@@ -9,22 +9,33 @@ constexpr Connection::Number kLastNumber = 0x7fffffff;
 }
 
 Result<std::shared_ptr<Connection>> Registry::create(Caller owner) {
-    std::shared_ptr<Connection> connection;
     const std::scoped_lock guard(lock_);
+    return add(owner, take_number(), nullptr);
+}
+
+Result<std::shared_ptr<Connection>> Registry::create(Caller owner, Connection::Number number,
+                                                     std::unique_ptr<KernelEnd> kernel) {
+    const std::scoped_lock guard(lock_);
+    if (connections_.contains(number)) return failure(EEXIST, "the number is in use");
+    return add(owner, number, std::move(kernel));
+}
+
+// Needs lock_.
+Result<std::shared_ptr<Connection>> Registry::add(Caller owner, Connection::Number number,
+                                                  std::unique_ptr<KernelEnd> kernel) {
     if (abandoned_) return failure(ENODEV, "the companion is stopping");
     if (connections_.size() >= limits_.connections) {
         return failure(ENFILE,
                        fmt::format("the mount has its {} connections", limits_.connections));
     }
-    std::size_t& used = per_user_[owner.uid];
-    if (used >= limits_.per_user) {
+    const auto known = per_user_.find(owner.uid);
+    if (known != per_user_.end() && known->second >= limits_.per_user) {
         return failure(EMFILE, fmt::format("the user has their {} connections", limits_.per_user));
     }
-    const auto number = take_number();
-    connection = std::make_shared<Connection>(number, owner, services_);
+    auto connection = std::make_shared<Connection>(number, owner, services_, std::move(kernel));
     if (!connection->opened()) return failure(ENODEV, "the connection is over");
     connections_.emplace(number, connection);
-    ++used;
+    ++per_user_[owner.uid];
     return connection;
 }
 

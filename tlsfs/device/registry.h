@@ -26,6 +26,10 @@ class Registry {
 
     // A new connection, already opened() once. EMFILE: the user has enough; ENFILE: the mount has.
     [[nodiscard]] Result<std::shared_ptr<Connection>> create(Caller owner);
+    // The same for one that the module made and numbered.
+    [[nodiscard]] Result<std::shared_ptr<Connection>> create(Caller owner,
+                                                             Connection::Number number,
+                                                             std::unique_ptr<KernelEnd> kernel);
 
     // The connection of that number, if `uid` may know of it: its owner and root may.
     [[nodiscard]] std::shared_ptr<Connection> find(Connection::Number number, uid_t uid);
@@ -42,6 +46,8 @@ class Registry {
 
  private:
     [[nodiscard]] Connection::Number take_number();
+    [[nodiscard]] Result<std::shared_ptr<Connection>> add(Caller owner, Connection::Number number,
+                                                          std::unique_ptr<KernelEnd> kernel);
 
     const Services services_;
     const Limits limits_;

@@ -8,7 +8,6 @@
 #include <limits>
 #include <system_error>
 
-#include "engine/ktls.h"
 #include "engine/openssl_error.h"
 #include "engine/pem.h"
 
@@ -247,11 +246,13 @@ Result<> Tls::hand_over(int socket) {
     if (!keys) return tl::unexpected(keys.error());
     // TLS 1.2 counts from the change of keys on, and the Finished messages come behind it.
     const bool tls13 = SSL_version(ssl_.get()) == TLS1_3_VERSION;
-    const RecordNumbers next = tls13 ? RecordNumbers{records_since_finished_, 0} : RecordNumbers{1, 1};
+    const RecordNumbers next =
+        tls13 ? RecordNumbers{records_since_finished_, 0} : RecordNumbers{1, 1};
     auto set = set_ktls(socket, ssl_.get(), *keys, next);
     // Of what is still to come only a client's tickets are of use.
     const bool tickets = tls13 && context_->role == Role::client && context_->resumable;
     if (!tickets) secrets_.forget();
+    if (set) handed_over_ = next;
     return set;
 }
 

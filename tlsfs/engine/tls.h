@@ -13,6 +13,7 @@
 #include "core/result.h"
 #include "core/status.h"
 #include "engine/context.h"
+#include "engine/ktls.h"
 #include "engine/openssl_ptr.h"
 #include "engine/traffic_keys.h"
 #include "engine/verify.h"
@@ -82,8 +83,9 @@ class Tls {
     [[nodiscard]] Agreement agreement() const;
     [[nodiscard]] std::string peer_chain() const;  // PEM, leaf first
 
-    [[nodiscard]] std::uint64_t records_in() const { return records_in_; }
-    [[nodiscard]] std::uint64_t records_out() const { return records_out_; }
+    // Those that the kernel's own numbers count are left out.
+    [[nodiscard]] std::uint64_t records_in() const { return records_in_ - handed_over_.read; }
+    [[nodiscard]] std::uint64_t records_out() const { return records_out_ - handed_over_.write; }
     [[nodiscard]] std::uint64_t key_updates() const { return key_updates_; }
 
  private:
@@ -107,6 +109,7 @@ class Tls {
     bool keep_secrets_ = false;
     TrafficSecrets secrets_;
     std::uint64_t absorbed_ = 0;
+    RecordNumbers handed_over_;
     SslPtr ssl_;  // last: its callbacks use the rest
 };
 

@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
@@ -14,7 +15,17 @@ namespace {
 
 thread_local int open_scopes = 0;
 
-void* allocate(std::size_t size, const char*, int) { return size == 0 ? nullptr : std::malloc(size); }
+// More than any call chain of OpenSSL's decoders was seen to use.
+constexpr std::size_t kStackDepth = 64U << 10U;
+
+[[gnu::noinline]] void wipe_stack() {
+    std::array<char, kStackDepth> below;
+    explicit_bzero(below.data(), below.size());
+}
+
+void* allocate(std::size_t size, const char*, int) {
+    return size == 0 ? nullptr : std::malloc(size);
+}
 
 void release(void* memory, const char*, int) {
     if (memory != nullptr && open_scopes > 0) explicit_bzero(memory, malloc_usable_size(memory));
@@ -39,7 +50,11 @@ void install_wiping_memory() {
     }
 }
 
-WipeScope::WipeScope() { ++open_scopes; }
-WipeScope::~WipeScope() { --open_scopes; }
+WipeScope::WipeScope() {
+    ++open_scopes;
+}
+WipeScope::~WipeScope() {
+    if (--open_scopes == 0) wipe_stack();
+}
 
 }  // namespace tlsfs

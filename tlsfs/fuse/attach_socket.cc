@@ -154,6 +154,7 @@ Result<> AttachSocket::open(const std::string& mount_point) {
     listener_ = std::move(listener);
     watch_ = Reactor::Watch(reactor_, listener_.get(), weak_from_this());
     watch_.arm(EPOLLIN);
+    listening_ = true;
     return {};
 }
 

@@ -26,6 +26,7 @@ class AttachSocket final : public Reactor::Handler,
     // True while `thread` is in open(): then, and only then, the node may be made.
     [[nodiscard]] bool binding(pid_t thread);
     [[nodiscard]] bool bound() const { return bound_; }
+    [[nodiscard]] bool listening() const { return listening_; }
 
     void ready(int fd) override;
 
@@ -37,6 +38,7 @@ class AttachSocket final : public Reactor::Handler,
     Registry& registry_;
     std::atomic<pid_t> binder_ = 0;
     std::atomic<bool> bound_ = false;
+    std::atomic<bool> listening_ = false;
 
     std::mutex lock_;  // guards all below
     UniqueFd listener_;

@@ -3,4 +3,5 @@
 #pragma once
 
 #define FUSE_USE_VERSION 312
+#include <fuse3/fuse_log.h>
 #include <fuse3/fuse_lowlevel.h>

@@ -36,11 +36,13 @@ OpenFile& file_of(const fuse_file_info* info) {
 
 std::shared_ptr<Connection> connection_of(fuse_req_t req, Place place) {
     if (place.node < Node::directory) return nullptr;
-    return server_of(req).registry().find(place.tag, caller_uid(req));
+    return server_of(req).registry().find(place.number, caller_uid(req));
 }
 
 bool exists(fuse_req_t req, Place place) {
     if (place.node == Node::attach) return server_of(req).attach_socket().bound();
+    // Who sees clone may go on to attach.
+    if (place.node == Node::clone) return server_of(req).attach_socket().listening();
     return place.node < Node::directory || connection_of(req, place) != nullptr;
 }
 
@@ -54,15 +56,13 @@ struct stat attributes_for(fuse_req_t req, Place place) {
 }
 
 void reply_entry(fuse_req_t req, Place place) {
-    if (!exists(req, place)) {
-        fuse_reply_err(req, ENOENT);
-        return;
-    }
+    if (!exists(req, place)) return void(fuse_reply_err(req, ENOENT));
+    if (has_instances(place.node)) place.instance = server_of(req).fresh_instance();
     fuse_entry_param entry{};
     entry.ino = inode_of(place);
     entry.attr = attributes_for(req, place);
     entry.attr_timeout = kForEver;
-    const bool changes = place.node == Node::clone || place.node == Node::directory;
+    const bool changes = place.node == Node::directory || has_instances(place.node);
     entry.entry_timeout = changes ? kNever : kForEver;
     fuse_reply_entry(req, &entry);
 }
@@ -81,11 +81,10 @@ void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
     if (where.node == Node::directory) {
         const NodeEntry* entry = find_entry(connection_entries(), name);
         if (entry == nullptr) return void(fuse_reply_err(req, ENOENT));
-        return reply_entry(req, {entry->node, where.tag});
+        return reply_entry(req, {entry->node, where.number});
     }
     if (const NodeEntry* entry = find_entry(top_entries(), name)) {
-        const bool clone = entry->node == Node::clone;
-        return reply_entry(req, {entry->node, clone ? server_of(req).fresh_tag() : 0});
+        return reply_entry(req, {entry->node});
     }
     const auto number = parse_number(name);
     if (!number) return void(fuse_reply_err(req, ENOENT));
@@ -113,7 +112,7 @@ void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev
                       find_entry(top_entries(), name) == &entry_of(Node::attach) &&
                       server_of(req).attach_socket().binding(fuse_req_ctx(req)->pid);
     if (!ours) return void(fuse_reply_err(req, EPERM));
-    reply_entry(req, {Node::attach, 0});
+    reply_entry(req, {Node::attach});
 }
 
 struct Opened {
@@ -244,8 +243,10 @@ class DirectoryListing {
         full_ = size > buffer_.size() - used_;
         if (!full_) used_ += size;
     }
-    void add(std::span<const NodeEntry> entries, std::uint32_t tag) {
-        for (const NodeEntry& entry : entries) add(std::string(entry.name), {entry.node, tag});
+    void add(std::span<const NodeEntry> entries, std::uint32_t number) {
+        for (const NodeEntry& entry : entries) {
+            add(std::string(entry.name), {entry.node, number});
+        }
     }
     void reply() { fuse_reply_buf(req_, buffer_.data(), used_); }
 
@@ -263,7 +264,7 @@ void readdir(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset, fuse_f
     listing.add(".", place);
     listing.add("..", {});
     if (place.node == Node::directory) {
-        if (connection_of(req, place)) listing.add(connection_entries(), place.tag);
+        if (connection_of(req, place)) listing.add(connection_entries(), place.number);
     } else {
         listing.add(top_entries(), 0);
         for (const auto number : server_of(req).registry().list(caller_uid(req))) {

@@ -8,7 +8,11 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdarg>
+#include <cstdio>
 
+#include "core/status.h"
 #include "fuse/ops.h"
 #include "fuse/unmounter.h"
 
@@ -38,6 +42,38 @@ class FuseArguments {
  private:
     void add(const std::string& argument) { fuse_opt_add_arg(&args_, argument.c_str()); }
     fuse_args args_ = FUSE_ARGS_INIT(0, nullptr);
+};
+
+// libfuse speaks to stderr as it pleases. What it says while mounting is the cause of our own one
+// line; later it is a line of its own.
+class FuseLog {
+ public:
+    FuseLog() {
+        last_.clear();
+        fuse_set_log_func(note);
+    }
+    FuseLog(const FuseLog&) = delete;
+    FuseLog& operator=(const FuseLog&) = delete;
+    ~FuseLog() { fuse_set_log_func(print); }
+    [[nodiscard]] static std::string cause(std::string otherwise) {
+        return last_.empty() ? otherwise : printable(last_);
+    }
+
+ private:
+    static std::string format(const char* form, va_list arguments) {
+        std::array<char, 1024> line{};
+        vsnprintf(line.data(), line.size(), form, arguments);
+        std::string text = line.data();
+        while (text.ends_with('\n')) text.pop_back();
+        return text;
+    }
+    static void note(fuse_log_level, const char* form, va_list arguments) {
+        last_ += format(form, arguments);  // it says one line in several calls
+    }
+    static void print(fuse_log_level, const char* form, va_list arguments) {
+        fmt::print(stderr, "tlsfs: {}\n", format(form, arguments));
+    }
+    static inline std::string last_;  // one mount is made, by one thread
 };
 
 Result<dev_t> device_of(const std::string& mount_point) {
@@ -70,13 +106,14 @@ Result<> Server::mount() {
     auto tie = unmount_after_death(options_.mount_point);
     if (!tie) return tl::unexpected(tie.error());
     unmounter_ = std::move(*tie);
+    const FuseLog log;
     FuseArguments arguments(options_);
     session_ = fuse_session_new(arguments.get(), &operations(), sizeof(fuse_lowlevel_ops), this);
-    if (session_ == nullptr) return failure(EINVAL, "the mount options are not understood");
+    if (session_ == nullptr) return failure(EINVAL, FuseLog::cause("mount options"));
     errno = 0;
     if (fuse_session_mount(session_, options_.mount_point.c_str()) != 0) {
         const int code = errno != 0 ? errno : EIO;
-        return failure(code, fmt::format("cannot mount on {}", options_.mount_point));
+        return failure(code, FuseLog::cause("cannot mount on " + options_.mount_point));
     }
     const auto device = device_of(options_.mount_point);
     if (!device) return tl::unexpected(device.error());

@@ -44,7 +44,7 @@ class Server {
     Registry& registry() { return *registry_; }
     AttachSocket& attach_socket() { return *attach_socket_; }
     void signalled(Connection::Number number);
-    [[nodiscard]] std::uint32_t fresh_tag() { return fresh_tag_++; }
+    [[nodiscard]] std::uint32_t fresh_instance() { return fresh_instance_++; }
     [[nodiscard]] time_t since() const { return since_; }
 
  private:
@@ -65,7 +65,7 @@ class Server {
     std::optional<Registry> registry_;
     std::shared_ptr<AttachSocket> attach_socket_;
 
-    std::atomic<std::uint32_t> fresh_tag_ = 0;
+    std::atomic<std::uint32_t> fresh_instance_ = 0;
     std::function<void()> on_unmount_;
     std::atomic<bool> stopping_ = false;
     std::atomic<int> working_ = 0;

@@ -39,23 +39,34 @@ struct NodeEntry {
 // The kernel lets two writes of one inode run side by side only below the inode's size.
 inline constexpr off_t kStreamSize = off_t{1} << 31;
 
-// What one inode number means. `tag` is the connection's number, or, for clone, which of its many
-// inodes this is: each lookup makes a new one, because on kernels before 6.2 the writers of one
-// inode wait for each other, and every connection's ctl is an open clone.
+// What one inode number means.
+//
+// clone and data have many inodes: each lookup makes a new one, and `instance` tells them apart. On
+// kernels before 6.2 the writers of one inode wait for each other, and every connection's ctl is an
+// open clone; and a program with data as its input and its output (cat does) takes two opened files
+// of one inode for a mistake.
 struct Place {
     Node node = Node::root;
-    std::uint32_t tag = 0;
+    std::uint32_t number = 0;    // the connection's, from Node::directory on
+    std::uint32_t instance = 0;  // 24 bits
     bool operator==(const Place&) const = default;
 };
 
 [[nodiscard]] constexpr std::uint64_t inode_of(Place place) {
-    return (std::uint64_t{place.tag} + (place.node < Node::directory ? 0 : 1)) << 8U |
+    const std::uint64_t number = place.node < Node::directory ? 0 : std::uint64_t{place.number} + 1;
+    return number << 32U | (std::uint64_t{place.instance} & 0xffffffU) << 8U |
            static_cast<std::uint8_t>(place.node);
 }
 
 [[nodiscard]] constexpr Place place_of(std::uint64_t inode) {
     const auto node = static_cast<Node>(inode & 0xffU);
-    return {node, static_cast<std::uint32_t>((inode >> 8U) - (node < Node::directory ? 0 : 1))};
+    const auto number = static_cast<std::uint32_t>(inode >> 32U);
+    return {node, node < Node::directory ? 0 : number - 1,
+            static_cast<std::uint32_t>(inode >> 8U) & 0xffffffU};
+}
+
+[[nodiscard]] constexpr bool has_instances(Node node) {
+    return node == Node::clone || node == Node::data;
 }
 
 [[nodiscard]] const NodeEntry& entry_of(Node node);

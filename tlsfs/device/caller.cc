@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "fuse/caller.h"
+#include "device/caller.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -113,6 +113,10 @@ bool same_root(pid_t thread) {
 
 }  // namespace
 
+bool shares_files(pid_t thread) {
+    return thread != 0 && same_namespace(thread, "mnt") && same_root(thread);
+}
+
 Result<UniqueFd> take_caller_fd(pid_t thread, Caller owner, int number) {
     if (thread == 0) return not_permitted("the caller is in another pid namespace");
     const auto status = thread_status(thread);
@@ -133,7 +137,7 @@ Result<std::optional<Identity>> caller_identity(pid_t thread, Caller caller, boo
     if (thread == 0 || !same_namespace(thread, "net")) {
         return not_permitted("dial: the caller is in another network namespace");
     }
-    if (path && (!same_namespace(thread, "mnt") || !same_root(thread))) {
+    if (path && !shares_files(thread)) {
         return not_permitted("dial: the caller sees other files");
     }
     if (geteuid() != 0) return std::nullopt;

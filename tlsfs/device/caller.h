@@ -14,7 +14,7 @@
 namespace tlsfs {
 
 // Callers are named by the thread id that FUSE gives. It stays theirs while their request waits:
-// not even SIGKILL ends a thread before its request is answered.
+// not even SIGKILL ends a thread before FUSE's answer.
 
 // A duplicate of the caller's descriptor. EBADF: there is none. EPERM: it may not be taken, because
 // the caller is in another pid namespace, or is more than `owner` (setuid, file capabilities), or
@@ -25,5 +25,8 @@ namespace tlsfs {
 // our network (for a path: mount) namespace: what it cannot reach, we do not reach for it.
 [[nodiscard]] Result<std::optional<Identity>> caller_identity(pid_t thread, Caller caller,
                                                               bool path);
+
+// True if the thread resolves paths as we do.
+[[nodiscard]] bool shares_files(pid_t thread);
 
 }  // namespace tlsfs
