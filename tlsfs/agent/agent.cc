@@ -118,7 +118,7 @@ class Agent::Lines final : public CtlRequest {
 
 void Agent::start() {
     watch_ = Reactor::Watch(reactor_, device_->fd(), weak_from_this());
-    watch_.arm(EPOLLIN);
+    ready(device_->fd());
 }
 
 void Agent::ready(int) {

@@ -140,7 +140,8 @@ Result<std::optional<Identity>> caller_identity(pid_t thread, Caller caller, boo
     if (path && !shares_files(thread)) {
         return not_permitted("dial: the caller sees other files");
     }
-    if (geteuid() != 0) return std::nullopt;
+    if (geteuid() != 0 && caller.uid == geteuid()) return std::nullopt;
+    if (geteuid() != 0) return not_permitted("dial: the caller is not who mounted");
     const auto status = thread_status(thread);
     if (!status) return tl::unexpected(status.error());
     return Identity{caller.uid, caller.gid, status->groups};

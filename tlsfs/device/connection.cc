@@ -90,7 +90,9 @@ void Connection::ready(int fd) {
         stream_->flush();
         note_write_error();
         serve_writers(answers);
+        const State before = state_;
         serve_readers(guard);
+        tell_others(before, answers);
         wake_ready_pollers(answers);
     }
     rearm();

@@ -132,6 +132,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     [[nodiscard]] Result<Progress> apply(const command::Hangup&, Turn turn);
 
     [[nodiscard]] Result<> set_carrier(UniqueFd read, UniqueFd write);
+    void give_back(UniqueFd fd);
     void dialled(Result<UniqueFd> outcome);  // takes the lock
 
     // connection_handshake.cc
@@ -144,6 +145,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
 
     void serve_readers(std::unique_lock<std::mutex>& guard);
     void serve_writers(Answers& answers);
+    void tell_others(State before, Answers& answers);
     void start_write(std::unique_ptr<WriteRequest> request, Answers& answers);
     [[nodiscard]] Step read_step(std::span<std::byte> into);
     void note(const Step& step);

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <poll.h>
 
+#include <system_error>
+
 #include "device/connection.h"
 
 namespace tlsfs {
@@ -101,6 +103,7 @@ Result<Connection::Progress> Connection::apply(const command::Fd& fd, Turn turn)
     UniqueFd write;
     if (fd.write != fd.read) {
         auto second = turn.request->take_fd(fd.write);
+        if (!second) give_back(std::move(*read));
         if (!second) return tl::unexpected(second.error());
         write = std::move(*second);
     }
@@ -121,12 +124,15 @@ Result<> Connection::attach(UniqueFd read, UniqueFd write) {
     return set;
 }
 
+// Were it a file of this mount, close(2) here would wait for this very thread.
+void Connection::give_back(UniqueFd fd) {
+    services_.background.run([number = fd.release()] { ::close(number); });
+}
+
 Result<> Connection::set_carrier(UniqueFd read, UniqueFd write) {
     auto carrier = Carrier::adopt(read, write, services_.mount_device);
     for (UniqueFd* refused : {&read, &write}) {
-        if (!refused->valid()) continue;
-        // Were it a file of this mount, close(2) here would wait for this very thread.
-        services_.background.run([fd = refused->release()] { ::close(fd); });
+        if (refused->valid()) give_back(std::move(*refused));
     }
     if (!carrier) return tl::unexpected(carrier.error());
     carrier_ = std::move(*carrier);
@@ -138,9 +144,13 @@ Result<Connection::Progress> Connection::apply(const command::Dial& target, Turn
     if (turn.request == nullptr) return failure(EPERM, "dial: its writer does not wait any more");
     const auto identity = turn.request->dial_as(!target.path.empty());
     if (!identity) return tl::unexpected(identity.error());
+    try {
+        dialling_ = std::make_shared<Cancellation>();
+    } catch (const std::system_error& none_left) {
+        return failure(none_left.code().value(), fmt::format("dial: {}", none_left.what()));
+    }
     default_name_ = target.host;
     started_ = steady_clock::now();
-    dialling_ = std::make_shared<Cancellation>();
     services_.background.run([self = shared_from_this(), target, identity = *identity,
                               deadline = started_ + settings_.timeout, cancel = dialling_] {
         self->dialled(dial(target, identity, deadline, *cancel));
@@ -152,10 +162,11 @@ void Connection::dialled(Result<UniqueFd> outcome) {
     Answers answers;
     const std::scoped_lock guard(lock_);
     dialling_.reset();
-    dial_time_ = since(started_);
     if (state_ != State::fresh) return;  // hung up meanwhile
     auto set =
         outcome ? set_carrier(std::move(*outcome), {}) : Result<>(tl::unexpected(outcome.error()));
+    dial_time_ = set ? since(started_) : milliseconds{0};
+    if (!set) default_name_.clear();  // the next carrier may lead elsewhere
     finish_job(std::move(set), answers);
     rearm();
 }
@@ -261,7 +272,8 @@ std::uint32_t Connection::ctl_events() const {
 
 std::uint32_t Connection::poll_ctl(const void* file, std::unique_ptr<Poller> poller) {
     const std::scoped_lock guard(lock_);
-    keep_poller({file, 0, std::move(poller)});  // nothing that data does is of interest
+    // Nothing that data does is of interest.
+    if (poller) keep_poller({file, 0, std::move(poller)});
     return ctl_events();
 }
 

@@ -31,13 +31,16 @@ Result<> Connection::open_data() {
 }
 
 void Connection::read(std::unique_ptr<ReadRequest> request) {
+    Answers answers;
     std::unique_lock guard(lock_);
     if (request->nonblocking() && !readers_.empty()) {
         guard.unlock();
         return request->fail(EAGAIN);  // whatever comes is for those who wait
     }
     readers_.push_back(std::move(request));
+    const State before = state_;
     if (readers_.size() == 1) serve_readers(guard);
+    tell_others(before, answers);
     // A signal that came before the request was parked has told nobody but the request.
     if (!readers_.empty() && readers_.back()->interrupted()) {
         guard.unlock();
@@ -95,10 +98,20 @@ void Connection::note_write_error() {
     if (stream_ && stream_->write_error() && state_ != State::error) fail(*stream_->write_error());
 }
 
+// What one found out concerns all: a connection that is broken takes nothing more from writers, and
+// the carrier of a peer that does not read would never say so.
+void Connection::tell_others(State before, Answers& answers) {
+    if (state_ == before) return;
+    if (stream_) serve_writers(answers);
+    wake_ready_pollers(answers);
+}
+
 void Connection::write(std::unique_ptr<WriteRequest> request) {
     Answers answers;
     const std::scoped_lock guard(lock_);
+    const State before = state_;
     start_write(std::move(request), answers);
+    tell_others(before, answers);
     rearm();
 }
 
@@ -184,16 +197,23 @@ std::uint32_t Connection::data_events(std::uint32_t wanted) {
 
 std::uint32_t Connection::poll_data(const void* file, std::uint32_t wanted,
                                     std::unique_ptr<Poller> poller) {
+    Answers answers;
     const std::scoped_lock guard(lock_);
+    const State before = state_;
     const std::uint32_t events = data_events(wanted);
+    tell_others(before, answers);
     if (poller) keep_poller({file, wanted, std::move(poller)});
     rearm();
     return events;
 }
 
+// Several threads may poll one file, each for something else; one poller wakes them all.
 void Connection::keep_poller(Polling polling) {
+    for (const Polling& earlier : pollers_) {
+        if (earlier.file == polling.file) polling.wanted |= earlier.wanted;
+    }
     forget_poller_locked(polling.file);
-    if (polling.poller) pollers_.push_back(std::move(polling));
+    pollers_.push_back(std::move(polling));
 }
 
 void Connection::forget_poller(const void* file) {

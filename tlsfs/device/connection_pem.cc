@@ -41,7 +41,8 @@ Result<> Connection::pem_begin(PemFile file, bool append) {
     if (state_ != State::fresh) return failure(EBUSY, fmt::format("{}: too late", name));
     if (append) return {};
     text_of(settings_, file).clear();
-    pem_[static_cast<int>(file)] = {};
+    // Unjudged although empty: a ca into which nothing was written must not mean the system's.
+    pem_[static_cast<int>(file)] = {true, false};
     return {};
 }
 

@@ -277,6 +277,7 @@ std::string environment_or(const char* variable, const char* otherwise) {
 TlsContext::~TlsContext() = default;
 
 Result<> check_ciphers(const std::string& list) {
+    if (list.empty()) return failure(EINVAL, "ciphers: the list is empty");
     const SslContextPtr scratch = new_context(Role::client);
     for (const std::string& element : split_list(list)) {
         if (!knows_cipher(scratch.get(), element)) {
@@ -287,6 +288,7 @@ Result<> check_ciphers(const std::string& list) {
 }
 
 Result<> check_groups(const std::string& list) {
+    if (list.empty()) return failure(EINVAL, "groups: the list is empty");
     return set_groups(new_context(Role::client).get(), list);
 }
 

@@ -64,7 +64,7 @@ union AnyInfo {
 
 // What setsockopt(2) wants for one direction; wiped with the object.
 class CryptoInfo {
-   public:
+ public:
     CryptoInfo(const SSL* ssl, const TrafficKey& key, std::uint64_t sequence) {
         any_.info.version = SSL_version(ssl) == TLS1_3_VERSION ? TLS_1_3_VERSION : TLS_1_2_VERSION;
         switch (SSL_CIPHER_get_cipher_nid(SSL_get_current_cipher(ssl))) {
@@ -93,7 +93,7 @@ class CryptoInfo {
         return setsockopt(socket, SOL_TLS, direction, &any_, static_cast<socklen_t>(size_)) == 0;
     }
 
-   private:
+ private:
     AnyInfo any_{};
     std::size_t size_ = 0;
 };
@@ -122,8 +122,9 @@ Result<> set_ktls(int socket, const SSL* ssl, const TrafficKeys& keys, RecordNum
     const CryptoInfo write(ssl, keys.write, next.write);
     const CryptoInfo read(ssl, keys.read, next.read);
     if (setsockopt(socket, IPPROTO_TCP, TCP_ULP, "tls", sizeof "tls") != 0) {
-        return failure(EOPNOTSUPP, fmt::format("the kernel's tls is not to be had ({}): modprobe tls",
-                                               std::strerror(errno)));
+        return failure(EOPNOTSUPP,
+                       fmt::format("the kernel's tls is not to be had ({}): modprobe tls",
+                                   std::strerror(errno)));
     }
     if (!write.set(socket, TLS_TX)) {
         return failure(EOPNOTSUPP, fmt::format("the kernel does not encrypt {}: {}",

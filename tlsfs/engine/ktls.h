@@ -14,8 +14,8 @@ struct RecordNumbers {
     std::uint64_t write = 0, read = 0;
 };
 
-// Sets kTLS for both directions. EOPNOTSUPP and a reason: the kernel or the socket cannot do it, and
-// the socket is as it was. Any other failure leaves the socket of no use to anybody.
+// Sets kTLS for both directions. EOPNOTSUPP and a reason: the kernel or the socket cannot do it,
+// and the socket is as it was. Any other failure leaves the socket of no use to anybody.
 [[nodiscard]] Result<> set_ktls(int socket, const SSL* ssl, const TrafficKeys& keys,
                                 RecordNumbers next);
 

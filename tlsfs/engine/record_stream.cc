@@ -26,17 +26,17 @@ RecordStream::RecordStream(Carrier carrier, std::unique_ptr<Tls> tls)
 // is nothing to go on with.
 bool RecordStream::fill(std::size_t wanted) {
     if (!accepts_input()) return false;
-    if (std::exchange(drained_, false)) return false;
+    if (std::exchange(drained_, false) || budget_ == 0) return false;
     ByteQueue& input = tls_->input();
     const std::size_t size =
-        exact_ ? tls_->wanted()
-               : std::clamp(wanted + wanted / 512 + kRecord, kRecord, kMaxReceive);
+        exact_ ? tls_->wanted() : std::clamp(wanted + wanted / 512 + kRecord, kRecord, kMaxReceive);
     const auto room = input.prepare(size).first(size);
     const Transfer got = carrier_.read(room);
     switch (got.outcome) {
         case Transfer::Outcome::bytes:
             input.commit(got.count);
             wire_in_ += got.count;
+            budget_ -= std::min(budget_, got.count);
             drained_ = got.count < size && !exact_;
             return true;
         case Transfer::Outcome::would_block:
@@ -75,7 +75,7 @@ Result<UniqueFd> RecordStream::hand_over() {
 }
 
 Step RecordStream::handshake() {
-    drained_ = false;
+    begin_receiving();
     for (;;) {
         Step step = tls_->handshake();
         if (step.outcome != Outcome::want_input) return settle(std::move(step));
@@ -87,11 +87,12 @@ Step RecordStream::handshake() {
 Step RecordStream::read(std::span<std::byte> into) {
     if (end_of_reading_) return *end_of_reading_;
     std::size_t filled = 0;
-    drained_ = false;
+    begin_receiving();
     while (filled < into.size()) {
         Step step = tls_->read(into.subspan(filled));
         if (step.outcome == Outcome::done) {
             filled += step.count;
+            budget_ = kBudget;
             continue;
         }
         if (step.outcome != Outcome::want_input) {
@@ -107,7 +108,7 @@ Step RecordStream::read(std::span<std::byte> into) {
 }
 
 bool RecordStream::readable() {
-    drained_ = false;
+    begin_receiving();
     while (!end_of_reading_) {
         Step step = tls_->peek();
         if (step.outcome == Outcome::done) return true;
@@ -149,6 +150,7 @@ Result<std::size_t> RecordStream::write_some(std::span<const std::byte> from) {
 }
 
 Result<> RecordStream::update_keys() {
+    if (!writable()) return failure(EBUSY, "keyupdate: too much waits to be sent already");
     auto updated = tls_->update_keys();
     flush();
     return updated;

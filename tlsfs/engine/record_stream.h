@@ -68,6 +68,14 @@ class RecordStream {
     // Answers to a peer that keeps asking for new keys and never reads do not pile up without end.
     static constexpr std::size_t kMaxUnsent = 4U << 20U;
 
+    // Ciphertext that one call receives without any plaintext in it. A peer that sends key updates
+    // or tickets as fast as it can would otherwise keep a thread, and a lock, for ever.
+    static constexpr std::size_t kBudget = 64U << 10U;
+
+    void begin_receiving() {
+        drained_ = false;
+        budget_ = kBudget;
+    }
     [[nodiscard]] bool fill(std::size_t wanted);
     Step settle(Step step);
 
@@ -78,6 +86,7 @@ class RecordStream {
     std::optional<Error> carrier_error_;  // what receiving failed with
     bool exact_ = false;                  // receive no more than the record in hand
     bool drained_ = false;                // the last receive emptied the socket
+    std::size_t budget_ = kBudget;
     std::uint64_t data_in_ = 0, data_out_ = 0, wire_in_ = 0, wire_out_ = 0;
 };
 

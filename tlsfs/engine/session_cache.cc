@@ -1,7 +1,18 @@
 // SPDX-License-Identifier: MIT
 #include "engine/session_cache.h"
 
+#include <ctime>
+
 namespace tlsfs {
+namespace {
+
+// Resuming skips the look at the certificate: that has to end some time.
+bool too_old(const SslSessionPtr& session) {
+    const long age = std::time(nullptr) - SSL_SESSION_get_time(session.get());
+    return age >= SSL_SESSION_get_timeout(session.get());
+}
+
+}  // namespace
 
 SessionCache::Servers::iterator SessionCache::find_or_add(const std::string& key) {
     if (const auto found = by_key_.find(key); found != by_key_.end()) {
@@ -29,6 +40,8 @@ SslSessionPtr SessionCache::take(const std::string& key) {
     const auto found = by_key_.find(key);
     if (found == by_key_.end() || found->second->sessions.empty()) return nullptr;
     auto& sessions = found->second->sessions;
+    std::erase_if(sessions, too_old);
+    if (sessions.empty()) return nullptr;
     if (SSL_SESSION_get_protocol_version(sessions.back().get()) < TLS1_3_VERSION) {
         SSL_SESSION_up_ref(sessions.back().get());
         return SslSessionPtr(sessions.back().get());

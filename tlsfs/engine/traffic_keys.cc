@@ -167,7 +167,8 @@ Result<TrafficKeys> derive_traffic_keys(const SSL* ssl, const TrafficSecrets& se
     if (!suite) return tl::unexpected(suite.error());
     auto sides = both_sides(ssl, secrets, *suite);
     if (!sides) return tl::unexpected(sides.error());
-    if (SSL_is_server(ssl) != 0) return TrafficKeys{std::move(sides->server), std::move(sides->client)};
+    if (SSL_is_server(ssl) != 0)
+        return TrafficKeys{std::move(sides->server), std::move(sides->client)};
     return TrafficKeys{std::move(sides->client), std::move(sides->server)};
 }
 
@@ -184,8 +185,8 @@ Result<SecretBytes> seal_record(const SSL* ssl, const TrafficKey& key, std::uint
     const std::size_t body = content.size() + 1 + kTag;
     SecretBytes record(kHeader + body);
     auto* out = reinterpret_cast<unsigned char*>(record.data());
-    const std::array<unsigned char, kHeader> header{23, 3, 3, static_cast<unsigned char>(body >> 8U),
-                                                    static_cast<unsigned char>(body)};
+    const std::array<unsigned char, kHeader> header{
+        23, 3, 3, static_cast<unsigned char>(body >> 8U), static_cast<unsigned char>(body)};
     std::ranges::copy(header, out);
     std::ranges::copy(content, record.begin() + kHeader);
     out[kHeader + content.size()] = type;

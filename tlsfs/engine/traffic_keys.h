@@ -18,7 +18,8 @@ struct TrafficSecrets {
     SecretBytes client, server;  // TLS 1.3: application traffic secrets
     SecretBytes master;          // TLS 1.2
 
-    // One line of the key log (NSS's format: a label, the client's random, the secret; hexadecimal).
+    // One line of the key log (NSS's format: a label, the client's random, the secret;
+    // hexadecimal).
     void note(std::string_view line);
     void forget();
 };
@@ -35,7 +36,8 @@ struct TrafficKeys {
 
 // From the secrets of `ssl`, whose handshake is over. EOPNOTSUPP for a suite that is not
 // AES-GCM or ChaCha20-Poly1305.
-[[nodiscard]] Result<TrafficKeys> derive_traffic_keys(const SSL* ssl, const TrafficSecrets& secrets);
+[[nodiscard]] Result<TrafficKeys> derive_traffic_keys(const SSL* ssl,
+                                                      const TrafficSecrets& secrets);
 
 // A TLS 1.3 record of `type` around `content`, as the owner of `key` would send it with number
 // `sequence` (RFC 8446 section 5.2).

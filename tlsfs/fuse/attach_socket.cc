@@ -3,11 +3,16 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sched.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include <array>
+#include <cstdio>
 #include <cstring>
 
 #include "core/status.h"
@@ -78,6 +83,29 @@ std::string reply_text(const Result<>& outcome) {
     return fmt::format("{} {}", name == nullptr ? "EIO" : name, printable(outcome.error().text));
 }
 
+// The child of a process with threads: only system calls from here on.
+int bind_in(int listener, const char* mount_point) {
+    // Relative, because sun_path holds 107 bytes and a mount point may be longer; and through a
+    // descriptor, because the current directory is the whole process's.
+    const int root = ::open(mount_point, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0) return errno;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/attach", root);
+    const auto* name = reinterpret_cast<const sockaddr*>(&address);
+    const int code = ::bind(listener, name, sizeof address) == 0 ? 0 : errno;
+    ::close(root);
+    return code;
+}
+
+int bind_apart(int listener, const char* mount_point, int go) {
+    eventfd_t told = 0;
+    if (eventfd_read(go, &told) != 0) return 1;
+    if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return 1;
+    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 1;
+    return bind_in(listener, mount_point) == 0 ? 0 : 1;
+}
+
 }  // namespace
 
 // One that has connected.
@@ -137,25 +165,37 @@ class AttachSocket::Guest final : public Reactor::Handler,
 Result<> AttachSocket::open(const std::string& mount_point) {
     UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!listener.valid()) return system_failure("attach: socket");
-    // Through a descriptor, because sun_path holds 107 bytes and a mount point may be longer.
-    const UniqueFd root(::open(mount_point.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!root.valid()) return system_failure(mount_point);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    fmt::format_to_n(address.sun_path, sizeof address.sun_path - 1, "/proc/self/fd/{}/attach",
-                     root.get());
-    binder_ = gettid();
-    const bool done =
-        ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
-        listen(listener.get(), SOMAXCONN) == 0;
-    binder_ = 0;
-    if (!done) return system_failure("attach");
+    if (auto bound = bind(listener.get(), mount_point); !bound) return bound;
+    if (listen(listener.get(), SOMAXCONN) != 0) return system_failure("attach");
     const std::scoped_lock guard(lock_);
     listener_ = std::move(listener);
     watch_ = Reactor::Watch(reactor_, listener_.get(), weak_from_this());
     watch_.arm(EPOLLIN);
     listening_ = true;
     return {};
+}
+
+// A bound socket keeps the mount busy that it was bound through, and umount(8) would refuse. So a
+// child binds it through a copy of the mount, in a mount namespace that ends with the child.
+Result<> AttachSocket::bind(int listener, const std::string& mount_point) {
+    const UniqueFd go(eventfd(0, EFD_CLOEXEC));
+    const pid_t child = fork();
+    if (child < 0) return system_failure("attach: fork");
+    if (child == 0) _exit(bind_apart(listener, mount_point.c_str(), go.get()));
+    binder_ = child;
+    eventfd_write(go.get(), 1);
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        binder_ = 0;
+        return {};
+    }
+    // No namespaces to be had: then the mount is busy, and goes with us or lazily.
+    binder_ = gettid();
+    const int code = bind_in(listener, mount_point.c_str());
+    binder_ = 0;
+    if (code == 0) return {};
+    return failure(code, fmt::format("attach: {}", std::strerror(code)));
 }
 
 bool AttachSocket::binding(pid_t thread) {

@@ -23,7 +23,7 @@ class AttachSocket final : public Reactor::Handler,
     [[nodiscard]] Result<> open(const std::string& mount_point);
     void close();
 
-    // True while `thread` is in open(): then, and only then, the node may be made.
+    // True for the thread that binds the socket: then, and only then, the node may be made.
     [[nodiscard]] bool binding(pid_t thread);
     [[nodiscard]] bool bound() const { return bound_; }
     [[nodiscard]] bool listening() const { return listening_; }
@@ -32,6 +32,7 @@ class AttachSocket final : public Reactor::Handler,
 
  private:
     class Guest;
+    [[nodiscard]] Result<> bind(int listener, const std::string& mount_point);
     void leave(const std::shared_ptr<Guest>& guest);
 
     Reactor& reactor_;

@@ -2,8 +2,10 @@
 #include "fuse/ops.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <sys/sysmacros.h>
 
 #include <cstring>
 #include <limits>
@@ -39,10 +41,39 @@ std::shared_ptr<Connection> connection_of(fuse_req_t req, Place place) {
     return server_of(req).registry().find(place.number, caller_uid(req));
 }
 
+// The module's device in place of our file, where it is the module that serves it.
+Place resolve(fuse_req_t req, Place place) {
+    if (server_of(req).agent() == nullptr) return place;
+    if (place.node == Node::data) {
+        const auto connection = connection_of(req, place);
+        if (connection && connection->data_is_ours()) return place;
+    }
+    place.node = in_kernel(place.node);
+    return place;
+}
+
+dev_t device_of(fuse_req_t req, Place place) {
+    const Agent* agent = server_of(req).agent();
+    if (agent == nullptr) return 0;
+    const tlsdev_info& info = agent->info();
+    switch (place.node) {
+        case Node::kernel_clone:
+            return makedev(info.clone_major, info.clone_minor);
+        case Node::kernel_ctl:
+            return makedev(info.ctl_major, place.number);
+        case Node::kernel_data:
+            return makedev(info.data_major, place.number);
+        default:
+            return 0;
+    }
+}
+
 bool exists(fuse_req_t req, Place place) {
     if (place.node == Node::attach) return server_of(req).attach_socket().bound();
     // Who sees clone may go on to attach.
-    if (place.node == Node::clone) return server_of(req).attach_socket().listening();
+    if (place.node == Node::clone || place.node == Node::kernel_clone) {
+        return server_of(req).attach_socket().listening();
+    }
     return place.node < Node::directory || connection_of(req, place) != nullptr;
 }
 
@@ -52,17 +83,19 @@ struct stat attributes_for(fuse_req_t req, Place place) {
     if (const auto connection = connection_of(req, place)) {
         owner = {connection->owner().uid, connection->owner().gid};
     }
-    return attributes(place, owner, server.since());
+    return attributes(place, owner, device_of(req, place), server.since());
 }
 
 void reply_entry(fuse_req_t req, Place place) {
+    place = resolve(req, place);
     if (!exists(req, place)) return void(fuse_reply_err(req, ENOENT));
     if (has_instances(place.node)) place.instance = server_of(req).fresh_instance();
     fuse_entry_param entry{};
     entry.ino = inode_of(place);
     entry.attr = attributes_for(req, place);
     entry.attr_timeout = kForEver;
-    const bool changes = place.node == Node::directory || has_instances(place.node);
+    const bool changes = place.node == Node::directory || place.node == Node::kernel_data ||
+                         has_instances(place.node);
     entry.entry_timeout = changes ? kNever : kForEver;
     fuse_reply_entry(req, &entry);
 }
@@ -151,6 +184,13 @@ Opened open_pem_file(const std::shared_ptr<Connection>& connection, PemFile file
     return {open_pem(connection, file)};
 }
 
+std::string engines_text(Server& server) {
+    std::string text = "user " + openssl_version() + "\n";
+    if (server.agent() != nullptr)
+        text += fmt::format("kernel tlsdev {}\n", server.agent()->info().version);
+    return text;
+}
+
 Opened open_place(fuse_req_t req, Place place, int flags) {
     switch (place.node) {
         case Node::clone:
@@ -158,7 +198,7 @@ Opened open_place(fuse_req_t req, Place place, int flags) {
         case Node::ciphers:
             return {open_text(default_cipher_names())};
         case Node::engines:
-            return {open_text("user " + openssl_version() + "\n")};
+            return {open_text(engines_text(server_of(req)))};
         case Node::attach:
             return open_failed(ENXIO);
         default:
@@ -233,7 +273,8 @@ class DirectoryListing {
     DirectoryListing(fuse_req_t req, size_t size, off_t offset)
         : req_(req), buffer_(size), offset_(offset) {}
 
-    void add(const std::string& name, Place place) {
+    void add(const std::string& name, Place unresolved) {
+        const Place place = resolve(req_, unresolved);
         if (next_++ < offset_ || full_) return;
         struct stat attr {};
         attr.st_ino = inode_of(place);

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
 #include <array>
@@ -27,11 +29,12 @@ unsigned threads_wanted() {
 
 class FuseArguments {
  public:
-    explicit FuseArguments(const ServerOptions& options) {
+    FuseArguments(const ServerOptions& options, bool devices) {
         add("tlsfs");
         // The kernel checks modes and owners.
         add("-odefault_permissions,fsname=tlsfs,subtype=tlsfs");
         if (options.all_users) add("-oallow_other");
+        if (devices) add("-odev");  // or the kernel would not open what clone and data stand for
         for (const std::string& option : options.mount_options) add("-o" + option);
     }
     FuseArguments(const FuseArguments&) = delete;
@@ -43,6 +46,23 @@ class FuseArguments {
     void add(const std::string& argument) { fuse_opt_add_arg(&args_, argument.c_str()); }
     fuse_args args_ = FUSE_ARGS_INIT(0, nullptr);
 };
+
+// The module is the system mount's. Its absence is no failure; that it cannot be used is said.
+std::optional<AgentDevice> open_module(const ServerOptions& options) {
+    if (!options.all_users) return std::nullopt;
+    auto device = AgentDevice::open();
+    if (device) return std::move(*device);
+    if (device.error().code != ENOENT) {
+        fmt::print(stderr, "tlsfs: without the kernel's engine: {}\n", device.error().text);
+    }
+    return std::nullopt;
+}
+
+bool is_served(const std::string& mount_point) {
+    struct statfs info {};
+    return statfs(mount_point.c_str(), &info) == 0 && info.f_type == FUSE_SUPER_MAGIC &&
+           access((mount_point + "/clone").c_str(), F_OK) == 0;
+}
 
 // libfuse speaks to stderr as it pleases. What it says while mounting is the cause of our own one
 // line; later it is a line of its own.
@@ -103,11 +123,15 @@ Result<std::unique_ptr<Server>> Server::mount(ServerOptions options) {
 Result<> Server::mount() {
     if (auto trusted = contexts_.check_trust(); !trusted) return trusted;
     clear_dead_mount(options_.mount_point);
+    if (is_served(options_.mount_point)) {
+        return failure(EBUSY, options_.mount_point + " is served already");
+    }
     auto tie = unmount_after_death(options_.mount_point);
     if (!tie) return tl::unexpected(tie.error());
     unmounter_ = std::move(*tie);
     const FuseLog log;
-    FuseArguments arguments(options_);
+    auto module = open_module(options_);
+    FuseArguments arguments(options_, module.has_value());
     session_ = fuse_session_new(arguments.get(), &operations(), sizeof(fuse_lowlevel_ops), this);
     if (session_ == nullptr) return failure(EINVAL, FuseLog::cause("mount options"));
     errno = 0;
@@ -119,6 +143,7 @@ Result<> Server::mount() {
     if (!device) return tl::unexpected(device.error());
     device_ = *device;
     registry_.emplace(Services{reactor_, background_, contexts_, device_}, options_.limits);
+    if (module) agent_ = std::make_shared<Agent>(std::move(*module), reactor_, *registry_);
     attach_socket_ = std::make_shared<AttachSocket>(reactor_, *registry_);
     return {};
 }
@@ -133,7 +158,14 @@ Result<> Server::start(std::function<void()> on_unmount) {
     // Twice as many: one that is encrypting is not there for the next request.
     for (unsigned i = 0; i < 2 * count; ++i) workers_.emplace_back([this] { work(); });
     for (unsigned i = 0; i < count; ++i) reactor_threads_.emplace_back([this] { reactor_.run(); });
-    return attach_socket_->open(options_.mount_point);
+    if (agent_) agent_->start();
+    if (auto opened = attach_socket_->open(options_.mount_point); !opened) return opened;
+    // Unmounted by hand: with attach closed, and the last connection, the kernel lets the mount go.
+    auto watch = MountWatch::start(reactor_, options_.mount_point,
+                                   [attach = attach_socket_] { attach->close(); });
+    if (!watch) return tl::unexpected(watch.error());
+    mount_watch_ = std::move(*watch);
+    return {};
 }
 
 void Server::work() {
@@ -164,6 +196,8 @@ void Server::stop_workers() {
 void Server::stop() {
     if (session_ == nullptr || !registry_) return;
     attach_socket_->close();
+    if (agent_) agent_->stop();
+    if (mount_watch_) mount_watch_->stop();
     registry_->abandon(ECONNABORTED);
     reactor_.stop();
     for (std::thread& thread : reactor_threads_) thread.join();

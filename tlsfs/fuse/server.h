@@ -11,10 +11,12 @@
 #include <thread>
 #include <vector>
 
+#include "agent/agent.h"
 #include "device/registry.h"
 #include "device/services.h"
 #include "fuse/attach_socket.h"
 #include "fuse/lowlevel.h"
+#include "fuse/mount_watch.h"
 
 namespace tlsfs {
 
@@ -43,6 +45,8 @@ class Server {
     // For the operations (ops.cc) and requests of this mount.
     Registry& registry() { return *registry_; }
     AttachSocket& attach_socket() { return *attach_socket_; }
+    // Null without the kernel module, and on a private mount.
+    [[nodiscard]] const Agent* agent() const { return agent_.get(); }
     void signalled(Connection::Number number);
     [[nodiscard]] std::uint32_t fresh_instance() { return fresh_instance_++; }
     [[nodiscard]] time_t since() const { return since_; }
@@ -64,6 +68,8 @@ class Server {
     ContextCache contexts_;
     std::optional<Registry> registry_;
     std::shared_ptr<AttachSocket> attach_socket_;
+    std::shared_ptr<Agent> agent_;
+    std::shared_ptr<MountWatch> mount_watch_;
 
     std::atomic<std::uint32_t> fresh_instance_ = 0;
     std::function<void()> on_unmount_;

@@ -30,6 +30,12 @@ constexpr std::array kConnection{
     NodeEntry{Node::stats, "stats", S_IFREG | 0400, false},
 };
 
+constexpr std::array kKernel{
+    NodeEntry{Node::kernel_clone, "clone", S_IFCHR | 0666, true},
+    NodeEntry{Node::kernel_ctl, "ctl", S_IFCHR | 0600, true},
+    NodeEntry{Node::kernel_data, "data", S_IFCHR | 0600, true},
+};
+
 }  // namespace
 
 std::span<const NodeEntry> top_entries() {
@@ -41,7 +47,8 @@ std::span<const NodeEntry> connection_entries() {
 
 const NodeEntry& entry_of(Node node) {
     if (node == Node::directory) return kDirectory;
-    for (const auto entries : {top_entries(), connection_entries()}) {
+    for (const auto entries :
+         {top_entries(), connection_entries(), std::span<const NodeEntry>(kKernel)}) {
         const auto found = std::ranges::find(entries, node, &NodeEntry::node);
         if (found != entries.end()) return *found;
     }
@@ -62,7 +69,7 @@ std::optional<std::uint32_t> parse_number(std::string_view name) {
     return number;
 }
 
-struct stat attributes(Place place, Owner owner, time_t when) {
+struct stat attributes(Place place, Owner owner, dev_t device, time_t when) {
     const NodeEntry& entry = entry_of(place.node);
     struct stat attr {};
     attr.st_ino = inode_of(place);
@@ -70,7 +77,9 @@ struct stat attributes(Place place, Owner owner, time_t when) {
     attr.st_nlink = S_ISDIR(entry.mode) ? 2 : 1;
     attr.st_uid = owner.uid;
     attr.st_gid = owner.gid;
-    attr.st_size = entry.stream ? kStreamSize : 0;
+    const bool stream = entry.stream && S_ISREG(entry.mode);
+    attr.st_size = stream ? kStreamSize : 0;
+    if (S_ISCHR(entry.mode)) attr.st_rdev = device;
     attr.st_blksize = 128 << 10;
     attr.st_atime = attr.st_mtime = attr.st_ctime = when;
     return attr;

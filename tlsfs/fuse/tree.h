@@ -18,9 +18,12 @@ enum class Node : std::uint8_t {
     ciphers,
     engines,
     attach,
-    directory,  // N/
+    kernel_clone,  // the module's devices, in place of clone, ctl and data
+    directory,     // N/
     ctl,
+    kernel_ctl,
     data,
+    kernel_data,
     ca,
     cert,
     key,
@@ -69,6 +72,20 @@ struct Place {
     return node == Node::clone || node == Node::data;
 }
 
+// What the name stands for where the module serves it.
+[[nodiscard]] constexpr Node in_kernel(Node node) {
+    switch (node) {
+        case Node::clone:
+            return Node::kernel_clone;
+        case Node::ctl:
+            return Node::kernel_ctl;
+        case Node::data:
+            return Node::kernel_data;
+        default:
+            return node;
+    }
+}
+
 [[nodiscard]] const NodeEntry& entry_of(Node node);
 [[nodiscard]] std::span<const NodeEntry> top_entries();
 [[nodiscard]] std::span<const NodeEntry> connection_entries();
@@ -85,6 +102,7 @@ struct Owner {
     gid_t gid = 0;
 };
 
-[[nodiscard]] struct stat attributes(Place place, Owner owner, time_t when);
+// `device`: what a node of the module stands for.
+[[nodiscard]] struct stat attributes(Place place, Owner owner, dev_t device, time_t when);
 
 }  // namespace tlsfs

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <ctime>
 
 namespace tlsfs {
 namespace {
@@ -32,11 +33,7 @@ void wait_for_end_of(int tie) {
     while (read(tie, &none, 1) < 0 && errno == EINTR) continue;
 }
 
-}  // namespace
-
-void clear_dead_mount(const std::string& mount_point) {
-    struct stat info {};
-    if (stat(mount_point.c_str(), &info) == 0 || errno != ENOTCONN) return;
+void unmount(const std::string& mount_point) {
     if (umount2(mount_point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return;
     const pid_t child = fork();
     if (child == 0) {
@@ -44,6 +41,21 @@ void clear_dead_mount(const std::string& mount_point) {
         _exit(127);
     }
     if (child > 0) waitpid(child, nullptr, 0);
+}
+
+}  // namespace
+
+void clear_dead_mount(const std::string& mount_point) {
+    constexpr int kLooks = 50;
+    constexpr timespec kPause{0, 100'000'000};
+    struct stat info {};
+    for (int look = 0; look < kLooks; ++look) {
+        if (stat(mount_point.c_str(), &info) == 0) return;
+        if (errno == ENOENT || errno == EACCES || errno == ENOTDIR) return;
+        if (errno == ENOTCONN) return unmount(mount_point);
+        // Dying, and not yet dead: what we asked was broken off (ECONNABORTED).
+        nanosleep(&kPause, nullptr);
+    }
 }
 
 Result<UniqueFd> unmount_after_death(const std::string& mount_point) {

@@ -43,6 +43,7 @@ class ByteQueue {
     }
 
     void append(std::span<const std::byte> more) {
+        if (more.empty()) return;
         std::memcpy(prepare(more.size()).data(), more.data(), more.size());
         commit(more.size());
     }
@@ -50,7 +51,7 @@ class ByteQueue {
  private:
     void grow(std::size_t count) {
         const std::size_t used = size();
-        const std::size_t wanted = std::max(used + count, std::min(2 * capacity_, kGentleGrowth));
+        const std::size_t wanted = used + std::max(count, std::min(used, kGentleGrowth));
         auto memory = std::make_unique_for_overwrite<std::byte[]>(wanted);
         if (used > 0) std::memcpy(memory.get(), memory_.get() + begin_, used);
         memory_ = std::move(memory);
@@ -59,7 +60,7 @@ class ByteQueue {
         end_ = used;
     }
 
-    static constexpr std::size_t kGentleGrowth = 2U << 20U;  // doubling stops here
+    static constexpr std::size_t kGentleGrowth = 2U << 20U;  // doubling becomes adding here
 
     std::unique_ptr<std::byte[]> memory_;
     std::size_t begin_ = 0, end_ = 0, capacity_ = 0;

@@ -181,6 +181,15 @@ Result<Carrier> Carrier::adopt(UniqueFd& read, UniqueFd& write, dev_t own_mount)
     return carrier;
 }
 
+// SO_LINGER belongs to the caller, and makes the last close(2) wait as long as the caller likes.
+void Carrier::forbid_lingering() const {
+    const ::linger none{0, 0};
+    for (const End* end : {&read_, &write_}) {
+        if (!end->fd.valid() || end->kind != Kind::socket) continue;
+        setsockopt(end->fd.get(), SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    }
+}
+
 Transfer Carrier::read(std::span<std::byte> into) {
     const int fd = read_.fd.get();
     if (read_.kind == Kind::socket) {
@@ -189,7 +198,7 @@ Transfer Carrier::read(std::span<std::byte> into) {
     if (read_.kind == Kind::shared && !poll_ready(fd, POLLIN)) return {};
     const ssize_t count = ::read(fd, into.data(), into.size());
     // A terminal whose other side is gone answers EIO: the end of the stream, nothing worse.
-    if (count < 0 && errno == EIO && isatty(fd) == 0) return {Transfer::Outcome::end_of_file, 0, 0};
+    if (count < 0 && errno == EIO) return {Transfer::Outcome::end_of_file, 0, 0};
     return judge(count);
 }
 

@@ -26,6 +26,16 @@ struct Transfer {
 class Carrier {
  public:
     Carrier() = default;
+    Carrier(Carrier&&) = default;
+    Carrier& operator=(Carrier&& other) noexcept {
+        forbid_lingering();
+        read_ = std::move(other.read_);
+        write_ = std::move(other.write_);
+        return *this;
+    }
+    Carrier(const Carrier&) = delete;
+    Carrier& operator=(const Carrier&) = delete;
+    ~Carrier() { forbid_lingering(); }
 
     // Takes both descriptors (`write` invalid: `read` serves both ways) if they are a connected
     // stream. EOPNOTSUPP where they are none; ELOOP where one is a file on `own_mount`. A refused
@@ -67,6 +77,7 @@ class Carrier {
         Kind kind = Kind::socket;
     };
 
+    void forbid_lingering() const;
     static Result<End> open_end(UniqueFd& fd, int access, dev_t own_mount);
     End& write_end() { return one_fd() ? read_ : write_; }
 
