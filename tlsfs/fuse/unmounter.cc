@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -48,9 +48,10 @@ void unmount(const std::string& mount_point) {
 void clear_dead_mount(const std::string& mount_point) {
     constexpr int kLooks = 50;
     constexpr timespec kPause{0, 100'000'000};
-    struct stat info {};
+    struct statfs info {};
     for (int look = 0; look < kLooks; ++look) {
-        if (stat(mount_point.c_str(), &info) == 0) return;
+        // Not stat(2): that is answered from what the kernel still knows of the dead.
+        if (statfs(mount_point.c_str(), &info) == 0) return;
         if (errno == ENOENT || errno == EACCES || errno == ENOTDIR) return;
         if (errno == ENOTCONN) return unmount(mount_point);
         // Dying, and not yet dead: what we asked was broken off (ECONNABORTED).

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// A TCP listener that runs one child for each connection.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "core/unique_fd.h"
+
+namespace tlsfs::cmd {
+
+struct ListenAddress {
+    std::string host;  // empty: all addresses, IPv6 and IPv4
+    std::string port;  // a number or a service; 0 takes a free one
+};
+
+// [ADDR]:PORT, where an IPv6 ADDR stands in brackets.
+[[nodiscard]] std::optional<ListenAddress> parse_listen_address(const std::string& text);
+
+// A listening socket. Says where it listens. On failure says why and holds nothing.
+[[nodiscard]] UniqueFd listen_on(const ListenAddress& address);
+
+// Runs in the child, which exits with the result: the connection's socket and the peer's address.
+using ServeConnection = std::function<int(UniqueFd socket_fd, const std::string& peer)>;
+
+// Accepts until SIGTERM or SIGINT, with at most `max_children` children at a time; further peers
+// wait in the kernel's queue. Children outlive the end. Returns the exit code.
+[[nodiscard]] int accept_connections(UniqueFd listener, std::size_t max_children,
+                                     const ServeConnection& serve);
+
+}  // namespace tlsfs::cmd

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+#include "program.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+#include <tuple>
+
+#include "core/unique_fd.h"
+#include "report.h"
+
+namespace tlsfs::cmd {
+namespace {
+
+using Tags = std::map<std::string, std::string>;
+
+struct Endpoint {
+    std::string address, port;
+};
+
+// 192.0.2.1:443 or [2001:db8::1]:443; anything else is no address of the Internet.
+std::optional<Endpoint> parse_endpoint(std::string_view text) {
+    const auto colon = text.rfind(':');
+    if (colon == std::string_view::npos) return std::nullopt;
+    std::string_view address = text.substr(0, colon);
+    const std::string_view port = text.substr(colon + 1);
+    if (port.empty() || port.find_first_not_of("0123456789") != std::string_view::npos) {
+        return std::nullopt;
+    }
+    if (address.starts_with('[') && address.ends_with(']')) {
+        address = address.substr(1, address.size() - 2);
+    }
+    // A dual-stack listener shows IPv4 peers so; programs match on the plain form.
+    constexpr std::string_view kMapped = "::ffff:";
+    if (address.starts_with(kMapped) && address.find('.') != std::string_view::npos) {
+        address.remove_prefix(kMapped.size());
+    }
+    if (address.empty()) return std::nullopt;
+    return Endpoint{std::string(address), std::string(port)};
+}
+
+void set_or_unset(const char* name, const std::string& value) {
+    if (value.empty()) {
+        unsetenv(name);
+    } else {
+        setenv(name, value.c_str(), 1);
+    }
+}
+
+void export_endpoint(const Tags& tags, const char* tag, const char* ip_name,
+                     const char* port_name) {
+    const auto text = tags.find(tag);
+    const auto endpoint = text == tags.end() ? std::nullopt : parse_endpoint(text->second);
+    set_or_unset(ip_name, endpoint ? endpoint->address : "");
+    set_or_unset(port_name, endpoint ? endpoint->port : "");
+}
+
+struct Variable {
+    const char* name;
+    const char* tag;
+};
+constexpr std::array kVariables{
+    Variable{"SSL_PROTOCOL", "Version"},
+    Variable{"SSL_CIPHER", "Cipher"},
+    Variable{"SSL_TLS_SNI_SERVERNAME", "Name"},
+    Variable{"SSL_PEER_CERT_SUBJECT", "Peer"},
+};
+
+// UCSPI has these as well; we never know them.
+constexpr std::array kUnknown{"TCPREMOTEHOST", "TCPREMOTEINFO", "TCPLOCALHOST"};
+
+// Moves a descriptor to its place, where it survives exec.
+bool put(UniqueFd fd, int target) {
+    if (fd.get() == target) return fcntl(fd.release(), F_SETFD, 0) == 0;
+    return dup2(fd.get(), target) >= 0;
+}
+
+// Both of a connection's places at once: neither may be overwritten before it has moved.
+bool put_both(UniqueFd in, UniqueFd out, Place place) {
+    if (out.get() == place.read_fd) {
+        out = UniqueFd(
+            fcntl(out.get(), F_DUPFD_CLOEXEC, std::max(place.read_fd, place.write_fd) + 1));
+        if (!out.valid()) return false;
+    }
+    return put(std::move(in), place.read_fd) && put(std::move(out), place.write_fd);
+}
+
+}  // namespace
+
+void fill_standard_descriptors() {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+        if (fcntl(fd, F_GETFD) < 0) std::ignore = open("/dev/null", O_RDWR);
+    }
+}
+
+void drop_descriptor(int fd) {
+    if (fd > STDERR_FILENO) {
+        close(fd);
+        return;
+    }
+    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0) return;
+    dup2(null, fd);
+    close(null);
+}
+
+void export_environment(const Connection& connection) {
+    Failure why;
+    const Tags tags = connection.status(why).value_or(Tags{});
+    for (const auto& [name, tag] : kVariables) {
+        const auto value = tags.find(tag);
+        set_or_unset(name, value == tags.end() ? "" : value->second);
+    }
+    const auto hash = tags.find("PeerSHA256");
+    set_or_unset("SSL_PEER_CERT_HASH", hash == tags.end() ? "" : "SHA256:" + hash->second);
+    export_endpoint(tags, "Remote", "TCPREMOTEIP", "TCPREMOTEPORT");
+    export_endpoint(tags, "Local", "TCPLOCALIP", "TCPLOCALPORT");
+    for (const char* name : kUnknown) unsetenv(name);
+    setenv("PROTO", "SSL", 1);
+}
+
+int become(const std::vector<std::string>& program, Connection connection, Place place) {
+    export_environment(connection);
+    // Two open files and not one twice: what the program does to the flags of one, the other is
+    // spared, and cat(1) refuses an input that is its output.
+    Failure why;
+    UniqueFd out(connection.open_data(why));
+    if (!out.valid()) return complain_of(why, "data");
+    UniqueFd in(connection.release());
+    if (!put_both(std::move(in), std::move(out), place)) return complain_of_system("dup2");
+
+    std::vector<char*> arguments;
+    arguments.reserve(program.size() + 1);
+    for (const std::string& word : program) arguments.push_back(const_cast<char*>(word.c_str()));
+    arguments.push_back(nullptr);
+    execvp(arguments.front(), arguments.data());
+    return complain_of_system(program.front());
+}
+
+}  // namespace tlsfs::cmd

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// tlssrv(8): puts programs that read and write 0 and 1 behind TLS.
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstddef>
+
+#include "arguments.h"
+#include "listener.h"
+#include "program.h"
+#include "report.h"
+
+namespace tlsfs::cmd {
+namespace {
+
+struct Arguments {
+    ServerOptions options;
+    std::string listen;
+    std::size_t max_children = 256;
+    Talk talk;
+    std::vector<std::string> program;
+};
+
+void add_options(CommandLine& line, Arguments& arguments) {
+    CLI::App& app = line.options();
+    ServerOptions& options = arguments.options;
+    app.add_option("-c,--cert", options.cert_file, "Our certificate chain, leaf first (PEM)")
+        ->type_name("FILE")
+        ->required();
+    app.add_option("-k,--key", options.key_file, "Its private key (PEM)")
+        ->type_name("FILE")
+        ->required();
+    auto* ca = app.add_option("-a,--client-ca", options.client_ca_file,
+                              "Demand a client certificate of these issuers (PEM)")
+                   ->type_name("FILE");
+    add_list(app, "-p,--pin", options.client_pins,
+             "Demand a client certificate that is this one, or has this key")
+        ->type_name("sha256:HEX|spki:HEX")
+        ->excludes(ca);
+    app.add_option("-l,--listen", arguments.listen, "Accept connections here, not on descriptor 0")
+        ->type_name("[ADDR]:PORT");
+    app.add_option("-C,--max-children", arguments.max_children,
+                   "Connections served at the same time with -l (256)")
+        ->check(CLI::Range(1, 1'000'000).description(""))
+        ->type_name("NUMBER");
+    line.add_policy(options.policy, "--alpn");
+    line.add_talk(arguments.talk);
+}
+
+// inetd has our stderr be the peer's socket too: a message would go out in the clear, in the midst
+// of the handshake.
+void keep_stderr_off_carrier(int carrier) {
+    struct stat theirs {};
+    struct stat ours {};
+    if (fstat(carrier, &theirs) != 0 || fstat(STDERR_FILENO, &ours) != 0) return;
+    if (S_ISSOCK(theirs.st_mode) && theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino) {
+        drop_descriptor(STDERR_FILENO);
+    }
+}
+
+// A socket goes both ways. What is none, a pipe say, has its other half on descriptor 1.
+Carrier standard_carrier() {
+    struct stat info {};
+    const bool both_ways = fstat(STDIN_FILENO, &info) == 0 && S_ISSOCK(info.st_mode);
+    return both_ways ? Carrier::stream(STDIN_FILENO) : Carrier::pair(STDIN_FILENO, STDOUT_FILENO);
+}
+
+int serve(const Arguments& arguments, const Carrier& carrier, const std::string& peer) {
+    Failure why;
+    auto connection = server(carrier, arguments.options, why);
+    if (!connection) return complain_of(why, peer);
+    announce(arguments.talk, *connection);
+    return become(arguments.program, std::move(*connection), kStandardPlace);
+}
+
+int serve_standard(const Arguments& arguments) {
+    keep_stderr_off_carrier(STDIN_FILENO);
+    return serve(arguments, standard_carrier(), "descriptor 0");
+}
+
+int serve_listener(const Arguments& arguments) {
+    const auto address = parse_listen_address(arguments.listen);
+    if (!address) return CommandLine::misused("-l takes [ADDR]:PORT");
+    // What no connection could be made with is better said now than to every peer.
+    if (const Failure why = check(arguments.options)) return complain_of(why, "cannot serve");
+    UniqueFd listener = listen_on(*address);
+    if (!listener.valid()) return kExitSystem;
+    const auto serve_one = [&arguments](UniqueFd socket_fd, const std::string& peer) {
+        constexpr int kOn = 1;  // a record is a whole message: holding one back only costs time
+        setsockopt(socket_fd.get(), IPPROTO_TCP, TCP_NODELAY, &kOn, sizeof(kOn));
+        return serve(arguments, Carrier::stream(socket_fd.get()), peer);
+    };
+    return accept_connections(std::move(listener), arguments.max_children, serve_one);
+}
+
+int main_with(int argc, const char* const* argv) {
+    Arguments arguments;
+    CommandLine line("tlssrv -c CERT -k KEY [-l [ADDR]:PORT] [OPTION]... PROGRAM [ARG]...",
+                     "Takes TLS on descriptor 0, or on connections to a port, and becomes PROGRAM "
+                     "with the plaintext as its stdin and stdout.");
+    add_options(line, arguments);
+    if (const auto exit_code = line.parse(argc, argv)) return *exit_code;
+    arguments.program = line.words();
+    if (arguments.program.empty()) return CommandLine::misused("PROGRAM is missing");
+    return arguments.listen.empty() ? serve_standard(arguments) : serve_listener(arguments);
+}
+
+}  // namespace
+}  // namespace tlsfs::cmd
+
+int main(int argc, char** argv) {
+    tlsfs::cmd::fill_standard_descriptors();
+    return tlsfs::cmd::guarded(tlsfs::cmd::main_with, argc, argv);
+}

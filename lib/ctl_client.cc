@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+#include "ctl_client.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <tuple>
+
+#include "attach.h"
+#include "pem_copy.h"
+#include "retry.h"
+#include "text.h"
+
+namespace tlsfs::internal {
+namespace {
+
+constexpr std::size_t kMaxSmallFile = 64UL * 1024;
+
+// The companion may end between our finding its mount and our opening a file there.
+bool is_mount_gone(int code) {
+    return code == ENOTCONN || code == ECONNABORTED || code == ENOENT || code == ENODEV;
+}
+
+Result<unsigned> read_number(int ctl) {
+    std::array<char, 32> text{};
+    const ssize_t size = uninterrupted([&] { return read(ctl, text.data(), text.size()); });
+    if (size < 0) return system_failure("clone");
+    unsigned number = 0;
+    const char* end = text.data() + size;
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc{} || stop == end || *stop != '\n') {
+        return failure(EPROTO, "clone does not say a connection's number");
+    }
+    return number;
+}
+
+Result<std::string> read_all(int fd) {
+    std::string text;
+    std::array<char, 4096> buffer{};
+    while (text.size() < kMaxSmallFile) {
+        const auto size = uninterrupted([&] { return read(fd, buffer.data(), buffer.size()); });
+        if (size < 0) return system_failure("read");
+        if (size == 0) break;
+        text.append(buffer.data(), static_cast<std::size_t>(size));
+    }
+    return text;
+}
+
+}  // namespace
+
+Result<CtlClient> CtlClient::open() {
+    constexpr int kAttempts = 3;
+    for (int attempt = 1;; ++attempt) {
+        auto mount = find_mount();
+        if (!mount) return tl::unexpected(mount.error());
+        auto client = open(std::move(*mount));
+        if (client || attempt == kAttempts || !is_mount_gone(client.error().code)) return client;
+    }
+}
+
+Result<CtlClient> CtlClient::open(Mount mount) {
+    const int flags = O_RDWR | O_CLOEXEC;
+    UniqueFd ctl(uninterrupted([&] { return openat(mount.directory.get(), "clone", flags); }));
+    if (!ctl.valid()) return system_failure(mount.path + "/clone");
+    const auto number = read_number(ctl.get());
+    if (!number) return tl::unexpected(number.error());
+    return CtlClient(std::move(mount), std::move(ctl), *number);
+}
+
+Result<> CtlClient::say(std::string_view lines) {
+    if (lines.empty()) return {};
+    const ssize_t size = write(ctl_.get(), lines.data(), lines.size());
+    if (size < 0) return explained(errno);
+    if (static_cast<std::size_t>(size) != lines.size()) return failure(EIO, "ctl: a short write");
+    return {};
+}
+
+Result<> CtlClient::dial(std::string_view line) {
+    for (;;) {
+        auto said = say(line);
+        if (said || said.error().code != EINTR) return said;
+        if ((wait_until_over() & POLLERR) == 0) return {};
+        // It failed when nobody waited for its errno any more; another attempt will tell.
+    }
+}
+
+Result<UniqueFd> CtlClient::shake_hands(std::string_view line) {
+    const auto said = say(line);
+    if (!said && said.error().code != EINTR) return tl::unexpected(said.error());
+    if (!said) std::ignore = wait_until_over();
+    return open_data();
+}
+
+Result<UniqueFd> CtlClient::open_data() const {
+    auto data = open_file("data", O_RDWR);
+    if (!data) return explained(data.error().code);
+    return data;
+}
+
+// A signal ends our wait for a line, but not what the line began, as with connect(2).
+short CtlClient::wait_until_over() const {
+    pollfd over{ctl_.get(), POLLIN, 0};
+    uninterrupted([&] { return poll(&over, 1, -1); });
+    return over.revents;
+}
+
+Result<> CtlClient::use_carrier(int read, int write) {
+    std::string line = "fd " + std::to_string(read);
+    if (write != read) line += " " + std::to_string(write);
+    auto said = say(line + "\n");
+    if (said || said.error().code != EPERM) return said;
+    return attach(mount_.directory.get(), number_, read, write);
+}
+
+Result<> CtlClient::give_pem(const char* name, const std::string& source) {
+    const UniqueFd from(::open(source.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!from.valid()) return system_failure(source);
+    auto to = open_file(name, O_WRONLY | O_TRUNC);
+    if (!to) return tl::unexpected(to.error());
+    const auto copied = copy_pem(from.get(), std::move(*to));
+    if (copied) return {};
+    if (copied.error().at == CopyFailure::At::source) {
+        return failure(copied.error().code, source + ": " + std::strerror(copied.error().code));
+    }
+    auto refused = explained(copied.error().code);
+    return failure(refused.value().code, source + ": " + refused.value().text);
+}
+
+Result<std::string> CtlClient::read(const char* name) const {
+    const auto file = open_file(name, O_RDONLY);
+    if (!file) return tl::unexpected(file.error());
+    return read_all(file->get());
+}
+
+std::string CtlClient::path_of(const char* name) const {
+    return mount_.path + "/" + std::to_string(number_) + "/" + name;
+}
+
+Result<UniqueFd> CtlClient::open_file(const char* name, int flags) const {
+    const std::string path = std::to_string(number_) + "/" + name;
+    UniqueFd file(uninterrupted(
+        [&] { return openat(mount_.directory.get(), path.c_str(), flags | O_CLOEXEC); }));
+    if (!file.valid()) return system_failure(path_of(name));
+    return file;
+}
+
+// The errno that the companion answered, with the cause as status tells it.
+tl::unexpected<Error> CtlClient::explained(int code) const {
+    if (const auto status = read("status")) {
+        const auto tags = parse_tags(*status);
+        const auto cause = tags.find("Error");
+        if (cause != tags.end()) return failure(code, cause->second);
+    }
+    return failure(code, std::strerror(code));
+}
+
+}  // namespace tlsfs::internal

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+#include "plan.h"
+
+#include <string_view>
+
+#include "text.h"
+
+namespace tlsfs::internal {
+namespace {
+
+using Words = std::vector<std::string>;
+
+// Collects ctl lines, and keeps in mind whether all of them can be said.
+class Lines {
+ public:
+    void add(std::string_view verb, const Words& words) {
+        text_ += verb;
+        for (const std::string& word : words) {
+            const auto safe = quoted(word);
+            if (!safe) unspeakable_ = verb;
+            text_ += " " + safe.value_or("''");
+        }
+        text_ += '\n';
+    }
+
+    Result<std::string> take() {
+        if (unspeakable_.empty()) return std::move(text_);
+        return failure(EINVAL, unspeakable_ + ": a word holds a newline or a NUL");
+    }
+
+ private:
+    std::string text_;
+    std::string unspeakable_;
+};
+
+std::string version_word(Version version) {
+    return version == Version::tls12 ? "1.2" : "1.3";
+}
+
+std::string seconds_word(std::chrono::milliseconds time) {
+    const std::string fraction = std::to_string(1000 + time.count() % 1000).substr(1);
+    return std::to_string(time.count() / 1000) + "." + fraction;
+}
+
+std::string engine_word(Engine engine) {
+    switch (engine) {
+        case Engine::user:
+            return "user";
+        case Engine::kernel:
+            return "kernel";
+        case Engine::automatic:
+            break;
+    }
+    return "auto";
+}
+
+void add_policy(Lines& lines, const Policy& policy) {
+    const Policy defaults;
+    if (policy.min_version != defaults.min_version || policy.max_version != defaults.max_version) {
+        lines.add("version", {version_word(policy.min_version), version_word(policy.max_version)});
+    }
+    if (!policy.ciphers.empty()) lines.add("ciphers", {policy.ciphers});
+    if (!policy.groups.empty()) lines.add("groups", {policy.groups});
+    if (!policy.alpn.empty()) lines.add("alpn", policy.alpn);
+    if (policy.timeout != defaults.timeout) lines.add("timeout", {seconds_word(policy.timeout)});
+    if (policy.engine != defaults.engine) lines.add("engine", {engine_word(policy.engine)});
+}
+
+void add_pins(Lines& lines, const Words& pins) {
+    if (pins.empty()) return;
+    Words words{"pin"};
+    words.insert(words.end(), pins.begin(), pins.end());
+    lines.add("verify", words);
+}
+
+Result<Plan> finish(Lines policy, std::vector<PemFile> files, Lines start) {
+    auto policy_text = policy.take();
+    if (!policy_text) return tl::unexpected(policy_text.error());
+    auto start_text = start.take();
+    if (!start_text) return tl::unexpected(start_text.error());
+    return Plan{std::move(*policy_text), std::move(files), std::move(*start_text)};
+}
+
+}  // namespace
+
+Result<Plan> plan_client(const ClientOptions& options) {
+    const int ways_to_trust = (options.ca_file.empty() ? 0 : 1) + (options.pins.empty() ? 0 : 1) +
+                              (options.accept_any_certificate ? 1 : 0);
+    if (ways_to_trust > 1) {
+        return failure(EINVAL, "a CA file, pins and no verification exclude each other");
+    }
+    if (options.cert_file.empty() != options.key_file.empty()) {
+        return failure(EINVAL, "a client certificate needs its key, and a key its certificate");
+    }
+    Lines policy;
+    add_policy(policy, options.policy);
+    if (options.accept_any_certificate) policy.add("verify", {"none"});
+    add_pins(policy, options.pins);
+    if (!options.session_cache) policy.add("session", {"off"});
+
+    std::vector<PemFile> files;
+    if (!options.ca_file.empty()) files.push_back({"ca", options.ca_file});
+    if (!options.cert_file.empty()) files.push_back({"cert", options.cert_file});
+    if (!options.key_file.empty()) files.push_back({"key", options.key_file});
+
+    Lines start;
+    start.add("client", options.name.empty() ? Words{} : Words{options.name});
+    return finish(std::move(policy), std::move(files), std::move(start));
+}
+
+Result<Plan> plan_server(const ServerOptions& options) {
+    if (options.cert_file.empty() || options.key_file.empty()) {
+        return failure(EINVAL, "a server needs a certificate and its key");
+    }
+    if (!options.client_ca_file.empty() && !options.client_pins.empty()) {
+        return failure(EINVAL, "a CA file and pins exclude each other");
+    }
+    Lines policy;
+    add_policy(policy, options.policy);
+    if (!options.client_ca_file.empty()) policy.add("verify", {"ca"});
+    add_pins(policy, options.client_pins);
+
+    std::vector<PemFile> files;
+    if (!options.client_ca_file.empty()) files.push_back({"ca", options.client_ca_file});
+    files.push_back({"cert", options.cert_file});
+    files.push_back({"key", options.key_file});
+
+    Lines start;
+    start.add("server", {});
+    return finish(std::move(policy), std::move(files), std::move(start));
+}
+
+Result<std::string> dial_line(const std::string& target) {
+    Lines line;
+    line.add("dial", {target});
+    return line.take();
+}
+
+}  // namespace tlsfs::internal

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""Where the programs are, and how patient the tests are. The runner says it by environment variables."""
+
+import os
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent.parent
+BUILD = Path(os.environ.get("E2E_BUILD", HERE.parent.parent / "build")).resolve()
+ENGINE = os.environ.get("E2E_ENGINE", "user")
+
+# Against hanging only; nothing asserts speed. A sanitizer's build may ask for more.
+TIMEOUT = float(os.environ.get("E2E_PATIENCE", "30"))
+
+PROGRAMS = {"tlsfs": "tlsfs/tlsfs", "tlsclient": "cmd/tlsclient", "tlssrv": "cmd/tlssrv"}
+
+
+def program(name):
+    """The path of one of the product's own programs."""
+    path = BUILD / PROGRAMS[name]
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not built")
+    return str(path)
+
+
+def helper(name):
+    """The path of a program that meson built from tests/e2e/programs."""
+    path = BUILD / "tests" / "e2e" / name
+    if not path.exists():
+        raise unittest.SkipTest(f"the helper program {name} is not built")
+    return str(path)

@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: MIT
+"""Point 9: programs that know nothing of TLS speak it through tlsclient and tlssrv, which exec them and are gone."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from harness import TIMEOUT, Case, concurrent, needs_root, program
+from harness.certs import NAME
+from harness.keys import traces_of
+from harness.peers import echo, server_context, tcp_pair, unix_pair
+from harness.processes import command, descendants, memory_has
+from harness.servers import free_port, listens, nginx, s_server
+from harness.wait import until
+
+
+class Programs(Case):
+    """What the tests below share."""
+
+    def setUp(self):
+        super().setUp()
+        self.tlsfs = self.mount()
+        os.environ["TLSFS"] = str(self.tlsfs.path)
+
+    def server_options(self, leaf="good"):
+        return ["-c", self.certs(f"{leaf}.pem"), "-k", self.certs(f"{leaf}.key")]
+
+    def listener(self, *words, options=(), leaf="good", environment=None):
+        """tlssrv that listens and runs a program for each connection."""
+        port = free_port()
+        argv = [program("tlssrv"), *self.server_options(leaf), *options, "-l", f"127.0.0.1:{port}", *words]
+        process = self.spawn(argv, environment=environment)
+        until(lambda: process.code() is not None or listens(port), "tlssrv listens")
+        process.port = port
+        return process
+
+    def tlsclient(self, *words, **options):
+        return self.run_program([program("tlsclient"), "-c", self.certs.ca, *words], **options)
+
+
+class Servers(Programs):
+    def test_cat_is_an_echo_server(self):
+        server = self.listener("cat")
+        done = self.tlsclient(f"localhost:{server.port}", input="there and back\n")
+        self.assertRan(done)
+        self.assertEqual(done.stdout, "there and back\n")
+
+    def test_a_shell_script_is_a_server(self):
+        server = self.listener("dash", "-c", "echo name?; read -r name; echo hello $name")
+        done = self.tlsclient(f"localhost:{server.port}", input="you\n")
+        self.assertEqual((done.returncode, done.stdout), (0, "name?\nhello you\n"), done.stderr)
+
+    def test_an_http_server_serves_curl(self):
+        (self.dir / "www").mkdir()
+        (self.dir / "www" / "page.html").write_text("<p>over TLS\n")
+        (self.dir / "www" / "big").write_bytes(bytes(range(256)) * 20000)
+        server = self.listener("busybox", "httpd", "-i", "-h", self.dir / "www")
+        url = f"https://localhost:{server.port}"
+        done = self.run_program(["curl", "-sSf", "--http1.0", "--cacert", self.certs.ca, f"{url}/page.html"])
+        self.assertRan(done)
+        self.assertEqual(done.stdout, "<p>over TLS\n")
+        done = self.run_program(["curl", "-sSf", "--cacert", self.certs.ca, "-o", self.dir / "got", f"{url}/big"])
+        self.assertRan(done)
+        self.assertEqual((self.dir / "got").read_bytes(), (self.dir / "www" / "big").read_bytes())
+        self.assertNotEqual(self.run_program(["curl", "-sSf", f"{url}/page.html"]).returncode, 0, "an unknown issuer")
+
+    def test_git_clones_and_pushes_over_it(self):
+        here, quiet = self.dir, {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "HOME": str(self.dir)}
+        script = """
+            git init -q -b main work && cd work && seq 100000 >numbers && git add . &&
+            git -c user.name=a -c user.email=a@client.test commit -q -m first && cd .. &&
+            git clone -q --bare work shared.git
+        """
+        self.assertRan(self.run_program(["sh", "-ec", script], cwd=here, environment=quiet))
+        server = self.listener("git", "daemon", "--inetd", "--export-all", "--enable=receive-pack",
+                               f"--base-path={here}", environment=quiet)
+        url = f"ext::{program('tlsclient')} -c {self.certs.ca} localhost:{server.port} %G/shared.git"
+        script = """
+            git="git -c protocol.ext.allow=always -c user.name=b -c user.email=b@client.test"
+            $git clone -q "$1" copy && cd copy && cmp numbers ../work/numbers && seq 200000 >numbers &&
+            $git commit -q -a -m second && $git push -q
+        """
+        self.assertRan(self.run_program(["sh", "-ec", script, "sh", url], cwd=here, environment=quiet))
+        done = self.run_program(["git", "--git-dir", "shared.git", "log", "--format=%s"], cwd=here, environment=quiet)
+        self.assertEqual(done.stdout, "second\nfirst\n")
+
+    def test_inetd_style_it_wraps_descriptor_0(self):
+        for pair in (tcp_pair, unix_pair):
+            ours, theirs = pair()
+            with ours, theirs:
+                server = self.spawn([program("tlssrv"), *self.server_options(), "dash", "-c", "read -r x; echo got $x"],
+                                    stdin=theirs)
+                theirs.close()
+                done = self.tlsclient("-n", NAME, "-F", str(ours.fileno()), input="it\n", pass_fds=[ours.fileno()])
+                self.assertEqual((done.returncode, done.stdout), (0, "got it\n"), done.stderr + server.output())
+                self.assertEqual(server.wait(), 0)
+
+    def test_ucspi_style_it_wraps_descriptors_0_and_1(self):
+        their_in, our_out = os.pipe()
+        our_in, their_out = os.pipe()
+        server = self.spawn([program("tlssrv"), *self.server_options(), "dash", "-c", "read -r x; echo got $x"],
+                            stdin=their_in, stdout=their_out)
+        os.close(their_in)
+        os.close(their_out)
+        done = self.tlsclient("-n", NAME, "-F", f"{our_in},{our_out}", input="it\n", pass_fds=[our_in, our_out])
+        self.assertEqual((done.returncode, done.stdout), (0, "got it\n"), done.stderr + server.output())
+        os.close(our_in)
+        os.close(our_out)
+        self.assertEqual(server.wait(), 0, server.output())
+
+    @concurrent
+    def test_many_clients_are_served_at_once(self):
+        server = self.listener("cat")
+        clients = [self.spawn([program("tlsclient"), "-c", self.certs.ca, f"localhost:{server.port}"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(20)]
+        for number, client in enumerate(clients):
+            client.say(f"client {number}\n")
+        for number, client in enumerate(clients):
+            self.assertEqual(client.stdout.readline(), f"client {number}\n".encode())
+        for client in clients:
+            client.stdin.close()
+        for client in clients:
+            self.assertEqual(client.wait(), 0, client.output())
+
+    def test_a_client_that_fails_its_handshake_does_not_stop_the_server(self):
+        server = self.listener("cat")
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.port)) as plain:
+                plain.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with socket.create_connection(("127.0.0.1", server.port)):
+            done = self.tlsclient(f"localhost:{server.port}", input="still\n")
+        self.assertEqual(done.stdout, "still\n", done.stderr)
+
+    def test_client_certificates_are_demanded_with_a(self):
+        server = self.listener("sh", "-c", "echo $SSL_PEER_CERT_SUBJECT", options=["-a", self.certs.ca])
+        done = self.tlsclient("-C", self.certs("client.pem"), "-K", self.certs("client.key"),
+                              f"localhost:{server.port}", input="")
+        self.assertIn("client", done.stdout, done.stderr)
+        for options in ((), ("-C", self.certs("stranger.pem"), "-K", self.certs("stranger.key"))):
+            done = self.tlsclient(*options, f"localhost:{server.port}", "cat")
+            self.assertNotEqual(done.returncode, 0)
+            self.assertEqual(done.stdout, "")
+
+
+class Clients(Programs):
+    def test_a_program_that_reads_and_writes_only_0_and_1_talks_http(self):
+        (self.dir / "page").write_text("the page\n")
+        server = nginx(self, self.dir)
+        script = "printf 'GET /page HTTP/1.0\\r\\n\\r\\n'; cat >&2"
+        done = self.tlsclient(f"localhost:{server.port}", "dash", "-c", script)
+        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+        self.assertTrue(done.stderr.endswith("the page\n"), done.stderr)
+
+    def test_6_puts_it_on_descriptors_6_and_7(self):
+        server = self.listener("cat")
+        done = self.tlsclient("-6", f"localhost:{server.port}", "dash", "-c",
+                              "echo via 6 and 7 >&7; read -r line <&6; echo \"$line\"")
+        self.assertEqual((done.returncode, done.stdout), (0, "via 6 and 7\n"), done.stderr)
+
+    def test_f_wraps_one_or_two_open_descriptors(self):
+        ours, theirs = socket.socketpair()
+        peer = self.peer(theirs, server_context(self.certs), echo)
+        with ours:
+            done = self.tlsclient("-n", NAME, "-F", f"{ours.fileno()},{ours.fileno()}", input="wrapped\n",
+                                  pass_fds=[ours.fileno()])
+        self.assertEqual((done.returncode, done.stdout), (0, "wrapped\n"), done.stderr)
+        self.assertEqual(peer.result(), 8)
+
+    def test_a_path_is_dialled_too(self):
+        path = self.dir / "socket"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen(1)
+
+            def accept():
+                theirs, _ = listener.accept()
+                return self.peer(theirs, server_context(self.certs), echo).result()
+            peer = self.background(accept)
+            done = self.tlsclient("-n", NAME, path, input="by path\n")
+            self.assertEqual((done.returncode, done.stdout), (0, "by path\n"), done.stderr)
+            self.assertEqual(peer.result(), 8)
+
+
+class Exits(Programs):
+    """Exit codes, and errors in one line."""
+
+    def assertExit(self, code, argv, reason=".", **options):
+        done = self.run_program(argv, **options)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertRegex(done.stderr, reason)
+
+    def test_the_programs_own_code_is_the_exit_code(self):
+        server = self.listener("cat")
+        for code in (0, 1, 42):
+            done = self.tlsclient(f"localhost:{server.port}", "sh", "-c", f"exit {code}")
+            self.assertEqual(done.returncode, code, done.stderr)
+
+    def test_100_is_wrong_usage(self):
+        for argv in (["tlsclient"], ["tlsclient", "--no-such-option", "localhost:1"],
+                     ["tlsclient", "-w", "soon", "localhost:1"], ["tlsclient", "localhost"], ["tlssrv"], ["tlssrv", "cat"], ["tlssrv", *self.server_options()],
+                     ["tlssrv", *self.server_options(), "-l", "nowhere", "cat"], ["tlsfs", "--no-such-option"],
+                     ["tlsfs", "--max-connections", "none", str(self.dir)]):
+            with self.subTest(" ".join(argv[:3])):
+                self.assertExit(100, [program(argv[0]), *argv[1:]])
+
+    def test_111_is_the_system_or_the_network(self):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+            self.assertExit(111, [program("tlsclient"), f"127.0.0.1:{port}", "cat"], "refused")
+        self.assertExit(111, [program("tlsclient"), "-c", "/nonexistent.pem", "localhost:1", "cat"], "nonexistent")
+        self.assertExit(111, [program("tlssrv"), "-c", "/nonexistent.pem", "-k", self.certs("good.key"), "cat"],
+                        "nonexistent")
+        server = self.listener("cat")
+        self.assertExit(111, [program("tlsclient"), "-c", self.certs.ca, f"localhost:{server.port}", "/nonexistent"],
+                        "nonexistent")
+        self.assertExit(111, [program("tlsclient"), f"localhost:{server.port}", "cat"], ".",
+                        environment={"TLSFS": str(self.dir / "nothing-here"), "TLSFS_AUTOSTART": "0"})
+        self.assertExit(111, [program("tlsfs"), "-f", "/nonexistent/place"], "nonexistent")
+
+    def test_98_is_tls(self):
+        server = s_server(self, leaf="stranger")
+        self.assertExit(98, [program("tlsclient"), "-c", self.certs.ca, f"localhost:{server.port}", "cat"], "issuer")
+        ours, theirs = tcp_pair()
+        with ours, theirs:
+            ours.sendall(b"this is no TLS at all, by any means\n")
+            self.assertExit(98, [program("tlssrv"), *self.server_options(), "cat"], stdin=theirs)
+
+    def test_a_timeout_ends_a_silent_handshake(self):
+        ours, theirs = tcp_pair()
+        with ours, theirs:
+            done = self.tlsclient("-w", "1", "-n", NAME, "-F", str(ours.fileno()), "cat", pass_fds=[ours.fileno()])
+        self.assertIn(done.returncode, (98, 111), done.stderr)
+        self.assertRegex(done.stderr, "(?i)timed out|timeout")
+
+
+class Environment(Programs):
+    SHOW = "for v in PROTO TCPREMOTEIP TCPREMOTEPORT TCPLOCALIP TCPLOCALPORT SSL_PROTOCOL SSL_CIPHER " \
+           "SSL_TLS_SNI_SERVERNAME SSL_PEER_CERT_HASH SSL_PEER_CERT_SUBJECT; do eval \"echo $v=\\${$v-unset}\"; done"
+    LIES = {name: "inherited" for name in ("SSL_PROTOCOL", "SSL_CIPHER", "SSL_TLS_SNI_SERVERNAME", "SSL_PEER_CERT_HASH",
+                                           "SSL_PEER_CERT_SUBJECT", "TCPREMOTEIP", "TCPLOCALPORT", "PROTO")}
+
+    def parse(self, text):
+        return dict(line.split("=", 1) for line in text.splitlines())
+
+    def test_a_server_program_learns_of_its_client(self):
+        server = self.listener("sh", "-c", self.SHOW, environment=self.LIES)
+        seen = self.parse(self.tlsclient(f"localhost:{server.port}", input="").stdout)
+        self.assertEqual(seen["PROTO"], "SSL")
+        self.assertEqual(seen["SSL_PROTOCOL"], "TLSv1.3")
+        self.assertTrue(seen["SSL_CIPHER"].startswith("TLS_"))
+        self.assertEqual(seen["SSL_TLS_SNI_SERVERNAME"], "localhost")
+        self.assertEqual((seen["TCPREMOTEIP"], seen["TCPLOCALIP"], seen["TCPLOCALPORT"]),
+                         ("127.0.0.1", "127.0.0.1", str(server.port)))
+        self.assertTrue(0 < int(seen["TCPREMOTEPORT"]) < 65536)
+        self.assertEqual((seen["SSL_PEER_CERT_HASH"], seen["SSL_PEER_CERT_SUBJECT"]), ("unset", "unset"),
+                         "what is unknown is unset, not inherited")
+
+    def test_a_client_program_learns_of_its_server(self):
+        server = self.listener("cat")
+        done = self.tlsclient(f"localhost:{server.port}", "sh", "-c", f"exec >&2; {self.SHOW}", environment=self.LIES)
+        seen = self.parse(done.stderr)
+        self.assertEqual(seen["SSL_PEER_CERT_HASH"].lower(), self.certs.pin("good"))
+        self.assertIn("good", seen["SSL_PEER_CERT_SUBJECT"])
+        self.assertEqual(seen["TCPREMOTEPORT"], str(server.port))
+
+    def test_without_addresses_there_are_no_variables_of_them(self):
+        ours, theirs = unix_pair()
+        with ours, theirs:
+            self.spawn([program("tlssrv"), *self.server_options(), "sh", "-c", self.SHOW], stdin=theirs,
+                       environment=self.LIES)
+            theirs.close()
+            done = self.tlsclient("-n", NAME, "-F", str(ours.fileno()), input="", pass_fds=[ours.fileno()])
+        seen = self.parse(done.stdout)
+        self.assertEqual((seen["PROTO"], seen["TCPREMOTEIP"], seen["TCPLOCALPORT"]), ("SSL", "unset", "unset"))
+
+
+class Remains(Programs):
+    """After exec nothing of ours is left but the companion."""
+
+    def ours(self):
+        """Names of the product's processes below this test, the companion's own aside."""
+        found = [command(pid) for pid in descendants(os.getpid())]
+        return sorted(name for name in found if name and name.startswith(("tlsclient", "tlssrv")))
+
+    def test_no_process_of_ours_remains_beside_a_program(self):
+        server = self.listener("cat")
+        self.assertEqual(self.ours(), ["tlssrv"], "the listener itself")
+        client = self.spawn([program("tlsclient"), "-c", self.certs.ca, f"localhost:{server.port}", "sleep", "1000"])
+        until(lambda: command(client.pid) == "sleep", "tlsclient has become sleep")
+        until(lambda: [command(pid) for pid in descendants(server.pid)] == ["cat"], "tlssrv's child has become cat")
+        self.assertEqual(self.ours(), ["tlssrv"])
+        self.assertEqual(descendants(client.pid), [])
+        client.signal(signal.SIGKILL)
+        client.wait()
+        until(lambda: not descendants(server.pid), "cat ends with its connection")
+        self.tlsfs.wait_until_empty()
+
+    def test_programs_go_on_when_the_listener_is_stopped(self):
+        server = self.listener("cat")
+        client = self.spawn([program("tlsclient"), "-c", self.certs.ca, f"localhost:{server.port}"],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        client.say("one\n")
+        self.assertEqual(client.stdout.readline(), b"one\n")
+        server.signal(signal.SIGTERM)
+        server.wait()
+        client.say("two\n")
+        self.assertEqual(client.stdout.readline(), b"two\n")
+        client.stdin.close()
+        self.assertEqual(client.wait(), 0)
+
+
+class Keys(Programs):
+    """A private key is in the companion while its connection lives, and in no other process, and then in none."""
+
+    def companion_has(self, traces):
+        return set().union(*(memory_has(pid, traces) for pid in [self.tlsfs.pid, *descendants(self.tlsfs.pid)]))
+
+    def assertWiped(self, traces):
+        deadline = time.monotonic() + TIMEOUT
+        while (found := self.companion_has(traces)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        self.assertEqual(found, set(), "still in the companion's memory")
+
+    @needs_root
+    def test_a_servers_key_is_only_in_the_companion_and_wiped_after_the_last_close(self):
+        traces = traces_of(self.certs("rsa.key"))
+        self.assertEqual(self.companion_has(traces), set())
+        server = self.listener("cat", leaf="rsa")
+        clients = [self.spawn([program("tlsclient"), "-c", self.certs.ca, f"localhost:{server.port}"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)]
+        for client in clients:
+            client.say("x\n")
+            self.assertEqual(client.stdout.readline(), b"x\n")
+        self.assertNotEqual(self.companion_has(traces), set(), "the scan finds the key while it is in use")
+        for pid in [server.pid, *descendants(server.pid), *(client.pid for client in clients)]:
+            self.assertEqual(memory_has(pid, traces), set(), f"the key is in {command(pid)}")
+        for client in clients:
+            client.stdin.close()
+            client.wait()
+        self.tlsfs.wait_until_empty()
+        self.assertWiped(traces)
+
+    @needs_root
+    def test_a_key_that_was_never_used_is_wiped_too(self):
+        traces = traces_of(self.certs("rsa.key"))
+        connection = self.tlsfs.connection()
+        text = self.certs.text("rsa.key")
+        descriptor = os.open(connection.dir / "key", os.O_WRONLY)
+        for start in range(0, len(text), 50):
+            os.write(descriptor, text[start:start + 50])
+        os.close(descriptor)
+        del text
+        self.assertNotEqual(self.companion_has(traces), set())
+        connection.close()
+        self.tlsfs.wait_until_empty()
+        self.assertWiped(traces)
+
+    @needs_root
+    def test_a_key_that_was_replaced_or_refused_is_wiped(self):
+        traces = traces_of(self.certs("rsa.key"))
+        connection = self.tlsfs.connection()
+        connection.put("key", self.certs.text("rsa.key"))
+        connection.put("key", self.certs.text("good.key"))
+        self.assertWiped(traces)
+        garbage = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+        try:
+            connection.put("key", self.certs.text("rsa.key") + garbage)
+        except OSError:
+            pass
+        connection.close()
+        self.tlsfs.wait_until_empty()
+        self.assertWiped(traces)

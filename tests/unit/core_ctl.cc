@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+#include "core/ctl.h"
+
+#include <doctest/doctest.h>
+
+#include <random>
+
+using namespace tlsfs;
+using Mode = VerifyPolicy::Mode;
+
+namespace {
+
+const std::string kHash(64, 'a');
+
+template <class T>
+T parsed(std::string_view line) {
+    const auto result = parse_line(line);
+    REQUIRE_MESSAGE(result, line << ": " << (result ? "" : result.error().text));
+    REQUIRE(std::holds_alternative<T>(result->command));
+    return std::get<T>(result->command);
+}
+
+void check_refused(std::string_view line) {
+    CAPTURE(line);
+    const auto result = parse_line(line);
+    REQUIRE_FALSE(result);
+    CHECK(result.error().code == EINVAL);
+    CHECK_FALSE(result.error().text.empty());
+    CHECK(result.error().text.find('\n') == std::string::npos);
+}
+
+std::string quote(std::string_view word) {
+    std::string quoted = "'";
+    for (const char c : word) quoted += c == '\'' ? "''" : std::string(1, c);
+    return quoted + "'";
+}
+
+}  // namespace
+
+TEST_CASE("ctl: fd") {
+    CHECK(parsed<command::Fd>("fd 3").read == 3);
+    CHECK(parsed<command::Fd>("fd 3").write == 3);
+    CHECK(parsed<command::Fd>("fd 0 1").read == 0);
+    CHECK(parsed<command::Fd>("fd 0 1").write == 1);
+    CHECK(parsed<command::Fd>("fd 2147483647").read == 2147483647);
+    for (const auto* line : {"fd", "fd x", "fd -1", "fd +1", "fd 3 -1", "fd 3 4 5", "fd 2147483648",
+                             "fd 3x", "fd ''", "fd 0x3", "fd 3.0", "fd 99999999999999999999"}) {
+        check_refused(line);
+    }
+}
+
+TEST_CASE("ctl: dial") {
+    const auto name = parsed<command::Dial>("dial example.com:443");
+    CHECK(name.host == "example.com");
+    CHECK(name.port == "443");
+    CHECK(name.path.empty());
+    CHECK(parsed<command::Dial>("dial localhost:https").port == "https");
+    CHECK(parsed<command::Dial>("dial [::1]:443").host == "::1");
+    CHECK(parsed<command::Dial>("dial /run/a:b").path == "/run/a:b");
+    CHECK(parsed<command::Dial>("dial '/run/with blank'").path == "/run/with blank");
+    for (const auto* line : {"dial", "dial host", "dial host:", "dial :443", "dial ::1:443",
+                             "dial []:443", "dial a:1 b:2", "dial ''", "dial 443"}) {
+        check_refused(line);
+    }
+}
+
+// getaddrinfo(3) takes port 65537 for port 1, and -1 for 65535.
+TEST_CASE("ctl: a port out of range") {
+    CHECK(parsed<command::Dial>("dial host:65535").port == "65535");
+    for (const auto* line : {"dial host:65536", "dial host:0", "dial host:99999999999999999999",
+                             "dial host:-1", "dial host:+1", "dial 'host: 1'"}) {
+        check_refused(line);
+    }
+}
+
+TEST_CASE("ctl: version") {
+    CHECK(parsed<command::Version>("version 1.2").min == TlsVersion::tls12);
+    CHECK(parsed<command::Version>("version 1.2").max == TlsVersion::tls13);
+    CHECK(parsed<command::Version>("version 1.2 1.2").max == TlsVersion::tls12);
+    CHECK(parsed<command::Version>("version 1.3").min == TlsVersion::tls13);
+    for (const auto* line : {"version", "version 1.1", "version 1.3 1.2", "version 1.2 1.3 1.3",
+                             "version 1.4", "version TLSv1.3", "version 1.2 1.1", "version 1.20"}) {
+        check_refused(line);
+    }
+}
+
+TEST_CASE("ctl: ciphers and groups") {
+    CHECK(parsed<command::Ciphers>("ciphers A:B").list == "A:B");
+    CHECK(parsed<command::Groups>("groups X25519").list == "X25519");
+    for (const auto* line : {"ciphers", "ciphers A B", "groups", "groups A B"}) check_refused(line);
+}
+
+TEST_CASE("ctl: alpn") {
+    CHECK(parsed<command::Alpn>("alpn h2 http/1.1").protocols ==
+          std::vector<std::string>{"h2", "http/1.1"});
+    CHECK(parsed<command::Alpn>("alpn " + std::string(255, 'a')).protocols[0].size() == 255);
+    check_refused("alpn");
+    check_refused("alpn ''");
+    check_refused("alpn " + std::string(256, 'a'));
+}
+
+TEST_CASE("ctl: verify") {
+    CHECK(parsed<command::Verify>("verify system").policy.mode == Mode::system);
+    CHECK(parsed<command::Verify>("verify ca").policy.mode == Mode::ca);
+    CHECK(parsed<command::Verify>("verify none").policy.mode == Mode::none);
+    const auto pins =
+        parsed<command::Verify>("verify pin sha256:" + kHash + " spki:" + std::string(64, 'F'))
+            .policy;
+    CHECK(pins.mode == Mode::pin);
+    REQUIRE(pins.pins.size() == 2);
+    CHECK(pins.pins[0].of == Pin::Of::certificate);
+    CHECK(pins.pins[0].sha256[31] == 0xaa);
+    CHECK(pins.pins[1].of == Pin::Of::public_key);
+    CHECK(pins.pins[1].sha256[0] == 0xff);
+    for (const auto& line :
+         {std::string("verify"), std::string("verify all"), std::string("verify None"),
+          std::string("verify none none"), std::string("verify system ca"),
+          std::string("verify pin"), "verify pin " + kHash, "verify pin md5:" + kHash,
+          "verify pin sha256:" + kHash.substr(1), "verify pin sha256:" + kHash + "a",
+          "verify pin sha256:" + std::string(63, 'a') + "g",
+          "verify pin sha256:" + std::string(62, 'a') + "-1",
+          "verify pin sha256:" + std::string(62, 'a') + " 1",
+          "verify pin sha256:" + kHash + " junk"}) {
+        check_refused(line);
+    }
+}
+
+TEST_CASE("ctl: timeout") {
+    using std::chrono::milliseconds;
+    CHECK(parsed<command::Timeout>("timeout 30").limit == milliseconds{30000});
+    CHECK(parsed<command::Timeout>("timeout 0.5").limit == milliseconds{500});
+    CHECK(parsed<command::Timeout>("timeout 86400").limit == milliseconds{86'400'000});
+    for (const auto* line :
+         {"timeout", "timeout 0", "timeout -1", "timeout 0.0001", "timeout 86401", "timeout x",
+          "timeout 1e3", "timeout inf", "timeout nan", "timeout 1s", "timeout 1 2", "timeout ''",
+          "timeout 0x10", "timeout 99999999999999999999999999999999999"}) {
+        check_refused(line);
+    }
+}
+
+TEST_CASE("ctl: session and engine") {
+    CHECK(parsed<command::Session>("session on").on);
+    CHECK_FALSE(parsed<command::Session>("session off").on);
+    CHECK(parsed<command::Engine>("engine auto").choice == EngineChoice::automatic);
+    CHECK(parsed<command::Engine>("engine user").choice == EngineChoice::user);
+    CHECK(parsed<command::Engine>("engine kernel").choice == EngineChoice::kernel);
+    for (const auto* line : {"session", "session yes", "session on off", "engine", "engine gpu",
+                             "engine user kernel"}) {
+        check_refused(line);
+    }
+}
+
+TEST_CASE("ctl: client and server") {
+    CHECK_FALSE(parsed<command::Client>("client").name.has_value());
+    CHECK(parsed<command::Client>("client example.com").name == "example.com");
+    (void)parsed<command::Server>("server");
+    check_refused("client ''");
+    check_refused("client a b");
+    check_refused("client " + std::string(256, 'a'));
+    check_refused("server x");
+}
+
+TEST_CASE("ctl: the verbs without words, and where they are allowed") {
+    (void)parsed<command::KeyUpdate>("keyupdate");
+    (void)parsed<command::Close>("close");
+    (void)parsed<command::Hangup>("hangup");
+    for (const auto* line : {"keyupdate 1", "close 1", "hangup now"}) check_refused(line);
+
+    CHECK(parse_line("fd 3")->allowed.has(State::fresh));
+    CHECK_FALSE(parse_line("fd 3")->allowed.has(State::handshaking));
+    CHECK_FALSE(parse_line("verify none")->allowed.has(State::established));
+    CHECK_FALSE(parse_line("close")->allowed.has(State::fresh));
+    CHECK(parse_line("close")->allowed.has(State::remote_closed));
+    CHECK_FALSE(parse_line("close")->allowed.has(State::local_closed));
+    CHECK(parse_line("hangup")->allowed.has(State::error));
+    CHECK(parse_line("client x")->verb == "client");
+}
+
+TEST_CASE("ctl: lines that are no lines") {
+    check_refused("");
+    check_refused("   \t ");
+    check_refused("frobnicate");
+    check_refused("FD 3");
+    check_refused("''");
+    check_refused("client 'open");
+    check_refused("'");
+    check_refused("client a'b");
+    check_refused(std::string_view("client a\0b", 10));
+    check_refused(std::string_view("\0", 1));
+    check_refused("fd\r3");
+    CHECK(parse_line("client " + std::string(249, ' ') + "x"));
+    const std::string longest = "session on" + std::string(kMaxCtlLine - 10, ' ');
+    CHECK(parse_line(longest));
+    check_refused(longest + " ");
+}
+
+TEST_CASE("ctl: words") {
+    CHECK(split_words("") == std::vector<std::string>{});
+    CHECK(split_words("  a\t b ") == std::vector<std::string>{"a", "b"});
+    CHECK(split_words("'a b' ''") == std::vector<std::string>{"a b", ""});
+    CHECK(split_words("it''s") == std::vector<std::string>{"its"});
+    CHECK(split_words("'it''s'") == std::vector<std::string>{"it's"});
+    CHECK(split_words("a'b c'd") == std::vector<std::string>{"ab cd"});
+    CHECK(split_words("''''") == std::vector<std::string>{"'"});
+    CHECK_FALSE(split_words("'a"));
+    CHECK_FALSE(split_words("'''"));
+}
+
+TEST_CASE("ctl: any words survive quoting") {
+    std::mt19937 random(1);
+    const std::string alphabet = "ab' \t\"\\\r:\x01\xff";
+    for (int round = 0; round < 2000; ++round) {
+        std::vector<std::string> words(random() % 5);
+        std::string line;
+        for (std::string& word : words) {
+            for (auto n = random() % 6; n > 0; --n) word += alphabet[random() % alphabet.size()];
+            line += (line.empty() ? "" : " ") + quote(word);
+        }
+        CHECK(split_words(line) == words);
+    }
+}
+
+TEST_CASE("ctl: lines of a write") {
+    std::string_view text = "a\n\nb";
+    CHECK(take_line(text) == "a");
+    CHECK(take_line(text).empty());
+    CHECK(text == "b");
+    CHECK(take_line(text) == "b");
+    CHECK(text.empty());
+    text = "x\n";
+    CHECK(take_line(text) == "x");
+    CHECK(text.empty());
+}

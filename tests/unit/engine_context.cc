@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MIT
+#include "engine/context.h"
+
+#include <doctest/doctest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "support/tls_pair.h"
+
+using namespace tlsfs;
+using namespace tlsfs::test;
+
+namespace {
+
+// A file that goes with the test.
+class File {
+ public:
+    File() {
+        std::string name = "/tmp/engine_context.XXXXXX";
+        const UniqueFd fd(mkstemp(name.data()));
+        REQUIRE(fd.valid());
+        path_ = name;
+    }
+    File(const File&) = delete;
+    File& operator=(const File&) = delete;
+    ~File() { std::filesystem::remove(path_); }
+    // Another inode, as a careful administrator does it.
+    void replace(const std::string& content) const {
+        std::ofstream(path_ + ".new") << content;
+        std::filesystem::rename(path_ + ".new", path_);
+    }
+    [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+    std::string path_;
+};
+
+// The names of what the context may negotiate.
+std::string suites(const TlsContext& context) {
+    const SslPtr ssl(SSL_new(context.ssl.get()));
+    STACK_OF(SSL_CIPHER)* list = SSL_get1_supported_ciphers(ssl.get());
+    std::string names;
+    for (int i = 0; i < sk_SSL_CIPHER_num(list); ++i) {
+        names += std::string(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(list, i))) + "\n";
+    }
+    sk_SSL_CIPHER_free(list);
+    return names;
+}
+
+// No suite that leaves out the certificate or the encryption.
+bool sound(const TlsContext& context) {
+    STACK_OF(SSL_CIPHER)* list = SSL_CTX_get_ciphers(context.ssl.get());
+    for (int i = 0; i < sk_SSL_CIPHER_num(list); ++i) {
+        const SSL_CIPHER* cipher = sk_SSL_CIPHER_value(list, i);
+        const int auth = SSL_CIPHER_get_auth_nid(cipher);
+        if (auth == NID_auth_null || auth == NID_auth_psk || auth == NID_auth_srp) return false;
+        if (SSL_CIPHER_get_cipher_nid(cipher) == NID_undef) return false;
+    }
+    return SSL_CTX_get_security_level(context.ssl.get()) >= 1;
+}
+
+Settings with_ciphers(const std::string& list) {
+    Settings settings = world().client_settings();
+    settings.ciphers = list;
+    return settings;
+}
+
+}  // namespace
+
+TEST_CASE("context: the same policy of the same owner is shared, anything else is not") {
+    ContextCache cache;
+    const Settings base = world().client_settings();
+    const auto first = cache.get(base, Role::client, 1000);
+    REQUIRE(first);
+    CHECK(*cache.get(base, Role::client, 1000) == *first);
+
+    const auto differs = [&](const Settings& settings, Role role = Role::client,
+                             uid_t owner = 1000) {
+        const auto other = cache.get(settings, role, owner);
+        REQUIRE(other);
+        CHECK(*other != *first);
+        CHECK((*other)->id != (*first)->id);
+    };
+    differs(base, Role::client, 1001);
+    Settings other = base;
+    other.max_version = TlsVersion::tls12;
+    differs(other);
+    other = base;
+    other.verify.mode = VerifyPolicy::Mode::none;
+    differs(other);
+    other.verify = {VerifyPolicy::Mode::pin, {world().server.pin(Pin::Of::certificate)}};
+    differs(other);
+    other = base;
+    other.alpn = {"h2"};
+    differs(other);
+    other = base;
+    other.ciphers = "TLS_AES_128_GCM_SHA256";
+    differs(other);
+    other = base;
+    other.groups = "P-256";
+    differs(other);
+    other = base;
+    other.session_cache = false;
+    differs(other);
+    other = base;
+    other.ca = secret(make_authority().pem());
+    differs(other);
+    other = base;
+    other.cert = secret(world().server.pem());
+    other.key = secret(world().server.key_pem());
+    differs(other);
+}
+
+TEST_CASE("context: fields next to each other are not taken for one another") {
+    ContextCache cache;
+    Settings one = world().client_settings(), two = one;
+    one.alpn = {"ab", "c"};
+    two.alpn = {"a", "bc"};
+    CHECK((*cache.get(one, Role::client, 1))->id != (*cache.get(two, Role::client, 1))->id);
+}
+
+TEST_CASE("context: one with a private key goes with its last user, others are kept") {
+    ContextCache cache;
+    std::weak_ptr<const TlsContext> with_key, without_key;
+    {
+        const auto server = cache.get(world().server_settings(), Role::server, 1000);
+        const auto client = cache.get(world().client_settings(), Role::client, 1000);
+        REQUIRE(server);
+        REQUIRE(client);
+        with_key = *server;
+        without_key = *client;
+    }
+    CHECK(with_key.expired());
+    CHECK_FALSE(without_key.expired());
+}
+
+TEST_CASE("context: a key and a certificate belong together") {
+    ContextCache cache;
+    const auto refuse = [&](const Settings& settings, Role role, std::string_view word) {
+        const auto context = cache.get(settings, role, 0);
+        REQUIRE_FALSE(context);
+        CHECK(context.error().code == EINVAL);
+        CHECK_MESSAGE(context.error().text.find(word) != std::string::npos, context.error().text);
+    };
+    Settings settings = world().server_settings();
+    settings.key = secret(world().authority.key_pem());
+    refuse(settings, Role::server, "fit");
+    settings.key.clear();
+    refuse(settings, Role::server, "no key");
+    settings = world().server_settings();
+    settings.cert.clear();
+    refuse(settings, Role::server, "no cert");
+    refuse(Settings{}, Role::server, "no cert");
+    settings = {};
+    settings.verify.mode = VerifyPolicy::Mode::ca;
+    refuse(settings, Role::client, "no ca");
+    settings.ca = secret("garbage");
+    refuse(settings, Role::client, "ca");
+}
+
+TEST_CASE("context: the default verification") {
+    ContextCache cache;
+    using Mode = VerifyPolicy::Mode;
+    CHECK((*cache.get(world().client_settings(), Role::client, 0))->verify.mode == Mode::ca);
+    CHECK((*cache.get(Settings{}, Role::client, 0))->verify.mode == Mode::system);
+    const auto server = *cache.get(world().server_settings(), Role::server, 0);
+    CHECK(server->verify.mode == Mode::none);
+    CHECK((SSL_CTX_get_verify_mode(server->ssl.get()) & SSL_VERIFY_PEER) == 0);
+    Settings demanding = world().server_settings();
+    demanding.ca = secret(world().authority.pem());
+    demanding.verify.mode = Mode::ca;
+    const auto strict = *cache.get(demanding, Role::server, 0);
+    CHECK(SSL_CTX_get_verify_mode(strict->ssl.get()) ==
+          (SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT));
+}
+
+TEST_CASE("context: the machine's trust is read anew when its file changes") {
+    const File file;
+    const Certificate other = make_authority("other");
+    file.replace(other.pem());
+    ContextCache cache(file.path());
+    CHECK(cache.check_trust());
+    const Settings client;  // verify system
+    const auto first = cache.get(client, Role::client, 1000);
+    REQUIRE(first);
+    CHECK(*cache.get(client, Role::client, 1000) == *first);
+
+    Pair pair = handshaken(cache, client, world().server_settings());
+    CHECK(pair.client_step.error.code == EKEYREJECTED);
+    file.replace(other.pem() + world().authority.pem());
+    CHECK(*cache.get(client, Role::client, 1000) != *first);
+    pair = handshaken(cache, client, world().server_settings());
+    CHECK(pair.established());
+    // Trust that was taken away is gone, sessions and all.
+    file.replace(other.pem());
+    pair = handshaken(cache, client, world().server_settings());
+    CHECK(pair.client_step.error.code == EKEYREJECTED);
+
+    std::filesystem::remove(file.path());
+    CHECK_FALSE(cache.get(client, Role::client, 1000));
+    CHECK_FALSE(cache.check_trust());
+    file.replace("garbage");
+    CHECK_FALSE(cache.get(client, Role::client, 1000));
+    CHECK_FALSE(cache.check_trust());
+}
+
+TEST_CASE("context: ciphers that OpenSSL knows") {
+    for (const std::string list :
+         {"ECDHE-RSA-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA256", "HIGH:!aNULL", "ECDHE+AESGCM",
+          "TLS_AES_256_GCM_SHA384:ECDHE-ECDSA-AES256-GCM-SHA384", "ALL:-SHA:+AES256"}) {
+        CAPTURE(list);
+        CHECK(check_ciphers(list));
+    }
+}
+
+TEST_CASE("context: ciphers that it does not, and other tricks") {
+    for (const std::string list : {"",
+                                   "FOO",
+                                   "TLS_FOO",
+                                   "HIGH:FOO",
+                                   ":HIGH",
+                                   "HIGH:",
+                                   "HIGH::ALL",
+                                   "HIGH,ALL",
+                                   "HIGH ALL",
+                                   "HIGH;ALL",
+                                   "@SECLEVEL=0",
+                                   "ALL@SECLEVEL=0",
+                                   "ALL:@SECLEVEL=0",
+                                   "HIGH:@STRENGTH",
+                                   "!",
+                                   "-",
+                                   "+",
+                                   "TLS_AES_128_GCM_SHA256@SECLEVEL=0",
+                                   "TLS_AES_128_GCM_SHA256,ALL",
+                                   "HIGH=1",
+                                   "%HIGH"}) {
+        CAPTURE(list);
+        const auto checked = check_ciphers(list);
+        REQUIRE_FALSE(checked);
+        CHECK(checked.error().code == EINVAL);
+    }
+}
+
+TEST_CASE("context: no list lets anonymous, unencrypted or unauthenticated suites in") {
+    ContextCache cache;
+    for (const std::string list : {"ALL",
+                                   "aNULL",
+                                   "ADH",
+                                   "AECDH",
+                                   "eNULL",
+                                   "NULL",
+                                   "COMPLEMENTOFALL",
+                                   "ALL:eNULL:aNULL",
+                                   "PSK",
+                                   "SRP",
+                                   "aPSK",
+                                   "ALL:+aNULL",
+                                   "ALL:+eNULL",
+                                   "ECDHE+aNULL",
+                                   "DEFAULT",
+                                   "COMPLEMENTOFDEFAULT",
+                                   "kPSK:ALL",
+                                   "NULL-SHA256",
+                                   "AECDH-NULL-SHA",
+                                   "!AES:ALL"}) {
+        CAPTURE(list);
+        if (!check_ciphers(list)) continue;
+        const auto context = cache.get(with_ciphers(list), Role::client, 0);
+        if (context) CHECK(sound(**context));
+        CHECK_FALSE((!context && context.error().code != EINVAL));
+    }
+}
+
+TEST_CASE("context: a list of one version's suites rules the other out") {
+    ContextCache cache;
+    const auto min_and_max = [&](const std::string& list) {
+        const auto context = cache.get(with_ciphers(list), Role::client, 0);
+        REQUIRE(context);
+        return std::pair(SSL_CTX_get_min_proto_version((*context)->ssl.get()),
+                         SSL_CTX_get_max_proto_version((*context)->ssl.get()));
+    };
+    CHECK(min_and_max("TLS_AES_128_GCM_SHA256") ==
+          std::pair<long, long>(TLS1_3_VERSION, TLS1_3_VERSION));
+    CHECK(min_and_max("ECDHE+AESGCM") == std::pair<long, long>(TLS1_2_VERSION, TLS1_2_VERSION));
+    Settings impossible = with_ciphers("TLS_AES_128_GCM_SHA256");
+    impossible.max_version = TlsVersion::tls12;
+    CHECK_FALSE(cache.get(impossible, Role::client, 0));
+    const auto one = cache.get(with_ciphers("TLS_AES_128_GCM_SHA256"), Role::client, 0);
+    CHECK(suites(**one) == "TLS_AES_128_GCM_SHA256\n");
+}
+
+TEST_CASE("context: the default is AEAD with forward secrecy") {
+    const std::string names = default_cipher_names();
+    CHECK(names.find("TLS_AES_256_GCM_SHA384\n") != std::string::npos);
+    CHECK(names.find("ECDHE-ECDSA-AES128-GCM-SHA256\n") != std::string::npos);
+    CHECK(names.find("CBC") == std::string::npos);
+    CHECK(names.find("-SHA\n") == std::string::npos);
+    CHECK(names.find("\nAES") == std::string::npos);  // key transport by RSA
+    CHECK(openssl_version().starts_with("openssl 3."));
+}
+
+TEST_CASE("context: groups") {
+    for (const std::string list : {"X25519", "P-256:X25519", "secp521r1"})
+        CHECK(check_groups(list));
+    for (const std::string list :
+         {"", "FOO", "X25519:FOO", ":", "X25519:", "X25519 P-256", "X25519,P-256"}) {
+        CAPTURE(list);
+        const auto checked = check_groups(list);
+        REQUIRE_FALSE(checked);
+        CHECK(checked.error().code == EINVAL);
+    }
+}
