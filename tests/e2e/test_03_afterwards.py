@@ -124,7 +124,7 @@ class Resumption(Case):
 class KeyUpdates(Case):
     """New keys from either side, asked for or not, in the midst of bulk data in both directions."""
 
-    SIZE = 48 * MEGABYTE
+    SIZE = 128 * MEGABYTE
 
     def setUp(self):
         super().setUp()
@@ -144,7 +144,7 @@ class KeyUpdates(Case):
         return stats, int(peer.output().split("updates")[1])
 
     def with_server(self, *arguments, lines=(), keyupdates=0):
-        ours, peer = bulk_server(self, "--send", str(self.SIZE), "--expect", str(self.SIZE), *arguments)
+        ours, peer = bulk_server(self, "--send", str(self.SIZE), "--expect", str(self.SIZE), "--patient", *arguments)
         return self.transfer(client_of(self, self.tlsfs, ours, "version 1.3", *lines), peer, keyupdates)
 
     @concurrent

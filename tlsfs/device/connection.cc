@@ -110,7 +110,7 @@ void Connection::fail(const Error& error) {
 
 // What is still to be sent goes on without us.
 void Connection::drop_stream() {
-    if (dialling_) dialling_->cancel();
+    if (dialling_) std::exchange(dialling_, nullptr)->cancel();
     services_.reactor.cancel(std::exchange(timer_, 0));
     read_watch_.reset();
     write_watch_.reset();

@@ -114,6 +114,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     [[nodiscard]] Result<> check_allowed(const ParsedLine& line) const;
     void run(Job job, Answers& answers);
     void finish_job(Result<> outcome, Answers& answers);
+    void fail_job(Job job, int code, Answers& answers);
 
     [[nodiscard]] Result<Progress> apply(const command::Fd& fd, Turn turn);
     [[nodiscard]] Result<Progress> apply(const command::Dial& target, Turn turn);
@@ -133,7 +134,9 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
 
     [[nodiscard]] Result<> set_carrier(UniqueFd read, UniqueFd write);
     void give_back(UniqueFd fd);
-    void dialled(Result<UniqueFd> outcome);  // takes the lock
+    void dialled(const std::shared_ptr<Cancellation>& attempt,
+                 Result<UniqueFd> outcome);  // takes the lock
+    void dial_timed_out();                   // takes the lock
 
     // connection_handshake.cc
     [[nodiscard]] Result<Progress> start_handshake(Role role, const std::string& name);
@@ -194,7 +197,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     bool left_to_us_ = false;
 
     std::optional<Job> job_;
-    bool job_failed_ = false;
+    int unseen_failure_ = 0;  // the errno of a job that nobody waited for
     std::deque<std::unique_ptr<ReadRequest>> readers_;
     std::deque<ParkedWrite> writers_;
     std::vector<Polling> pollers_;

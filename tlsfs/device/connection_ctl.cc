@@ -36,8 +36,7 @@ void Connection::run(Job job, Answers& answers) {
         const auto progress = execute(line, job.request.get(), answers);
         if (!progress) {
             facts_.error = progress.error().text;
-            job_failed_ = true;
-            if (job.request) answers.fail(std::move(job.request), progress.error().code);
+            fail_job(std::move(job), progress.error().code, answers);
             return;
         }
         if (*progress == Progress::done) continue;
@@ -51,8 +50,8 @@ void Connection::run(Job job, Answers& answers) {
         job_ = std::move(job);
         return;
     }
-    job_failed_ = false;
     if (!job.request) return;
+    unseen_failure_ = 0;
     const std::size_t all = job.request->size();
     answers.reply(std::move(job.request), all);
 }
@@ -66,10 +65,18 @@ void Connection::finish_job(Result<> outcome, Answers& answers) {
         run(std::move(job), answers);
     } else {
         facts_.error = outcome.error().text;
-        job_failed_ = true;
-        if (job.request) answers.fail(std::move(job.request), outcome.error().code);
+        fail_job(std::move(job), outcome.error().code, answers);
     }
     wake_pollers(answers);
+}
+
+// Where nobody waits for the errno any more, poll says that there is one, and data's open which.
+void Connection::fail_job(Job job, int code, Answers& answers) {
+    if (job.request) {
+        answers.fail(std::move(job.request), code);
+    } else {
+        unseen_failure_ = code;
+    }
 }
 
 Result<Connection::Progress> Connection::execute(std::string_view text, const CtlRequest* request,
@@ -153,7 +160,11 @@ Result<Connection::Progress> Connection::apply(const command::Dial& target, Turn
     started_ = steady_clock::now();
     services_.background.run([self = shared_from_this(), target, identity = *identity,
                               deadline = started_ + settings_.timeout, cancel = dialling_] {
-        self->dialled(dial(target, identity, deadline, *cancel));
+        self->dialled(cancel, dial(target, identity, deadline, *cancel));
+    });
+    // A name server that does not answer cannot be hurried, only left.
+    timer_ = services_.reactor.after(settings_.timeout, [weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->dial_timed_out();
     });
     return Progress::waiting;
 }
@@ -169,6 +180,15 @@ void Connection::dialled(Result<UniqueFd> outcome) {
     if (!set) default_name_.clear();  // the next carrier may lead elsewhere
     finish_job(std::move(set), answers);
     rearm();
+}
+
+void Connection::dial_timed_out() {
+    Answers answers;
+    const std::scoped_lock guard(lock_);
+    if (!dialling_) return;
+    timer_ = 0;
+    std::exchange(dialling_, nullptr)->cancel();
+    finish_job(failure(ETIMEDOUT, "dial: the timeout ran out"), answers);
 }
 
 Result<Connection::Progress> Connection::apply(const command::Version& version, Turn) {
@@ -266,7 +286,7 @@ Result<Connection::Progress> Connection::apply(const command::Hangup&, Turn turn
 std::uint32_t Connection::ctl_events() const {
     std::uint32_t events = POLLOUT | POLLWRNORM;
     if (!job_) events |= POLLIN | POLLRDNORM;
-    if (!job_ && job_failed_) events |= POLLERR;
+    if (!job_ && unseen_failure_ != 0) events |= POLLERR;
     return events;
 }
 

@@ -23,6 +23,9 @@ std::span<std::byte> read_buffer(std::size_t size) {
 
 Result<> Connection::open_data() {
     const std::scoped_lock guard(lock_);
+    if (state_ == State::fresh && unseen_failure_ != 0 && !job_) {
+        return failure(unseen_failure_, "data: " + facts_.error);
+    }
     if (state_ == State::fresh || state_ == State::handshaking) {
         return failure(ENOTCONN, "data: no handshake yet");
     }

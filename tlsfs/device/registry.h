@@ -52,7 +52,8 @@ class Registry {
     const Services services_;
     const Limits limits_;
 
-    std::mutex lock_;  // guards all below; a connection's lock is never taken under it
+    std::mutex lock_;  // guards all below; taken before a connection's, and that only while
+                       // nobody else knows the connection
     std::map<Connection::Number, std::shared_ptr<Connection>> connections_;
     std::unordered_map<uid_t, std::size_t> per_user_;
     Connection::Number next_ = 0;

@@ -22,6 +22,9 @@ void reply_part(fuse_req_t req, std::string_view text, std::size_t from, std::si
     fuse_reply_buf(req, part.data(), part.size());
 }
 
+// As soon as a caller has its answer it may close the file: what is done for a request holds on to
+// the connection by itself.
+
 class CtlFile final : public OpenFile {
  public:
     CtlFile(Registry& registry, std::shared_ptr<Connection> connection, Caller opener)
@@ -51,7 +54,8 @@ class CtlFile final : public OpenFile {
             fuse_reply_err(req, EPERM);
             return;
         }
-        connection_->ctl(make_ctl(req, connection_->number(), nonblocking, data, opener_));
+        const auto connection = connection_;
+        connection->ctl(make_ctl(req, connection->number(), nonblocking, data, opener_));
     }
 
     void poll(fuse_req_t req, std::uint32_t, std::unique_ptr<Poller> poller) override {
@@ -78,10 +82,12 @@ class DataFile final : public OpenFile {
     }
 
     void read(fuse_req_t req, std::size_t size, off_t, bool nonblocking) override {
-        connection_->read(make_read(req, connection_->number(), nonblocking, size));
+        const auto connection = connection_;
+        connection->read(make_read(req, connection->number(), nonblocking, size));
     }
     void write(fuse_req_t req, std::span<const std::byte> data, bool nonblocking) override {
-        connection_->write(make_write(req, connection_->number(), nonblocking, data));
+        const auto connection = connection_;
+        connection->write(make_write(req, connection->number(), nonblocking, data));
     }
     void poll(fuse_req_t req, std::uint32_t wanted, std::unique_ptr<Poller> poller) override {
         fuse_reply_poll(req, connection_->poll_data(this, wanted, std::move(poller)));

@@ -8,8 +8,9 @@
 //
 // Transfer options: --send BYTES and --expect BYTES of a pattern; --update EVERY sends a KeyUpdate
 // after so many bytes sent, --request asks the peer for its own each time. It ends with
-// close_notify when it has sent and got everything, reads to the peer's end, prints "updates N"
-// (KeyUpdates received), and exits 0 when all was as it should be.
+// close_notify when it has sent and got everything (with --patient: when the peer has ended), reads
+// to the peer's end, prints "updates N" (KeyUpdates received), and exits 0 when all was as it
+// should be.
 
 #include "pattern.h"
 
@@ -46,7 +47,7 @@ void count_updates(int is_write, int, int type, const void* bytes, std::size_t s
 }
 
 struct Options {
-    bool server = false, listen = false, request = false;
+    bool server = false, listen = false, request = false, patient = false;
     int fd = -1;
     const char* name = nullptr;
     std::uint64_t send = 0, expect = 0, update = 0;
@@ -121,14 +122,15 @@ class Transfer {
         while (SSL_do_handshake(ssl_) != 1) wait();
         while (!ended_) {
             const bool sent = send_some(), received = receive_some();
-            if (!closed_ && sent_ == options_.send && checker_.offset() == options_.expect) {
+            if (!closed_ && !options_.patient && complete()) {
                 SSL_shutdown(ssl_);
                 closed_ = true;
             } else if (!sent && !received && !ended_) {
                 wait();
             }
         }
-        if (sent_ != options_.send || checker_.offset() != options_.expect) {
+        if (!closed_) SSL_shutdown(ssl_);
+        if (!complete()) {
             std::fprintf(stderr, "tlspeer: ended early: sent %ju, received %ju\n",
                          std::uintmax_t{sent_}, std::uintmax_t{checker_.offset()});
             std::exit(1);
@@ -136,6 +138,8 @@ class Transfer {
     }
 
  private:
+    bool complete() const { return sent_ == options_.send && checker_.offset() == options_.expect; }
+
     bool send_some() {
         if (sent_ == options_.send) return false;
         const std::size_t size = std::min<std::uint64_t>(buffer_.size(), options_.send - sent_);
@@ -208,6 +212,7 @@ int main(int argc, char** argv) {
         auto number = [&] { return i + 1 < argc ? std::strtoull(argv[++i], nullptr, 10) : 0; };
         if (word == "--listen") options.listen = true;
         if (word == "--request") options.request = true;
+        if (word == "--patient") options.patient = true;
         if (word == "--fd") options.fd = static_cast<int>(number());
         if (word == "--send") options.send = number();
         if (word == "--expect") options.expect = number();
