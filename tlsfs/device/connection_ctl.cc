@@ -50,8 +50,8 @@ void Connection::run(Job job, Answers& answers) {
         job_ = std::move(job);
         return;
     }
-    if (!job.request) return;
     unseen_failure_ = 0;
+    if (!job.request) return;
     const std::size_t all = job.request->size();
     answers.reply(std::move(job.request), all);
 }
@@ -169,11 +169,12 @@ Result<Connection::Progress> Connection::apply(const command::Dial& target, Turn
     return Progress::waiting;
 }
 
-void Connection::dialled(Result<UniqueFd> outcome) {
+void Connection::dialled(const std::shared_ptr<Cancellation>& attempt, Result<UniqueFd> outcome) {
     Answers answers;
     const std::scoped_lock guard(lock_);
+    if (dialling_ != attempt) return;  // given up meanwhile
     dialling_.reset();
-    if (state_ != State::fresh) return;  // hung up meanwhile
+    services_.reactor.cancel(std::exchange(timer_, 0));
     auto set =
         outcome ? set_carrier(std::move(*outcome), {}) : Result<>(tl::unexpected(outcome.error()));
     dial_time_ = set ? since(started_) : milliseconds{0};
@@ -188,6 +189,7 @@ void Connection::dial_timed_out() {
     if (!dialling_) return;
     timer_ = 0;
     std::exchange(dialling_, nullptr)->cancel();
+    default_name_.clear();
     finish_job(failure(ETIMEDOUT, "dial: the timeout ran out"), answers);
 }
 
