@@ -11,7 +11,7 @@ from harness.bulk import echo_server
 from harness.processes import descriptors, resident_kib, threads
 from harness.wait import until
 
-PROCESSES, EACH = 64, 16
+PROCESSES, EACH, ROUNDS = 64, 16, 4
 
 # An ordinary session's limits: few descriptors at first, more for who asks.
 ORDINARY = ["bash", "-c", "ulimit -Sn 1024; exec \"$@\"", "bash"]
@@ -114,18 +114,16 @@ class Thousand(Case):
         self.tlsfs = self.mount("--max-per-user", "2000", wrap=ORDINARY)
         self.ca = self.certs.text("ca.pem")
         before = self.measure()
-        first_most = self.round(server.port)
-        until(lambda: self.measure()[0] <= before[0], f"as many descriptors as before: {before}, now {self.measure()}")
-        first = self.measure()
-        second_most = self.round(server.port)
-        until(lambda: self.measure()[0] <= before[0], f"as many descriptors as before: {before}, now {self.measure()}")
-        second = self.measure()
-        print(f"descriptors, threads, KiB: before {before}, in the midst {first_most} and {second_most}, "
-              f"after {first} and {second}")
-        self.assertGreaterEqual(first_most[0], PROCESSES * EACH, "the measure sees the connections")
-        self.assertLessEqual(second[1], first[1] + 2, "threads")
-        self.assertLess(first_most[1], 200, "no thread a connection")
+        after = []
+        for _ in range(ROUNDS):
+            most = self.round(server.port)
+            self.assertGreaterEqual(most[0], PROCESSES * EACH, "the measure sees the connections")
+            self.assertLess(most[1], 200, "no thread a connection")
+            until(lambda: self.measure()[0] <= before[0], f"as many descriptors as before, {before[0]}")
+            after.append(self.measure())
+            print(f"descriptors, threads, KiB: before {before}, in the midst {most}, after {after[-1]}")
+        until(lambda: self.measure()[1] <= before[1], f"as many threads as before, {before[1]}")
         if not self.sanitized():
-            self.assertLess(second[2] - first[2], 8 << 10, "memory grows from round to round")
-            self.assertLess(second_most[2] - first_most[2], 16 << 10, "memory at the height grows from round to round")
+            # The allocator needs a round or two to find its level; a leak would go on. (A sanitizer finds small ones.)
+            self.assertLess(after[-1][2] - after[1][2], 24 << 10, "memory grows from round to round")
         self.assertEqual(sorted(os.listdir(self.tlsfs.path)), ["attach", "ciphers", "clone", "engines"])

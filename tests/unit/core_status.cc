@@ -40,7 +40,8 @@ TEST_CASE("status: every tag, once, in order") {
 }
 
 TEST_CASE("status: what others chose cannot forge a line") {
-    const std::string evil("x\nVerify: ok\r\nState: Established\0\t\x1b[2J\x7f", 42);
+    const std::string evil =
+        std::string("x\nVerify: ok\r\nState: Established") + '\0' + "\t\x1b[2J\x7f";
     StatusFields fields;
     fields.alpn = fields.name = fields.peer = fields.remote = fields.error = evil;
     const std::string text = status_text(fields);

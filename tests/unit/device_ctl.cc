@@ -263,6 +263,8 @@ TEST_CASE("ctl: dial's timeout") {
     CHECK(c->open_data().error().code == ETIMEDOUT);
 }
 
+// UBSan looks at an exception's type through a pipe, and there is none to be had here.
+#ifndef __SANITIZE_ADDRESS__
 TEST_CASE("ctl: no descriptor left is an error, not the companion's end") {
     Device device;
     const auto c = device.connect();
@@ -275,6 +277,7 @@ TEST_CASE("ctl: no descriptor left is an error, not the companion's end") {
     REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
     CHECK(code == EMFILE);
 }
+#endif
 
 TEST_CASE("attach: as fd, and refused in the same way") {
     Device device(1);

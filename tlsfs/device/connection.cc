@@ -135,7 +135,10 @@ void Connection::rearm() {
     const bool wants_input =
         state_ == State::handshaking || !readers_.empty() || polled_for(kReadEvents);
     const std::uint32_t in = wants_input && stream_->accepts_input() ? std::uint32_t{EPOLLIN} : 0;
-    const std::uint32_t out = stream_->unsent() > 0 ? std::uint32_t{EPOLLOUT} : 0;
+    // A reader's thread may have sent what a writer was waiting to be rid of: then the writer's
+    // turn comes with an event that is there at once.
+    const bool wants_output = stream_->unsent() > 0 || !writers_.empty() || owes_writable_;
+    const std::uint32_t out = wants_output ? std::uint32_t{EPOLLOUT} : 0;
     if (stream_->carrier().one_fd()) {
         read_watch_.arm(in | out);
     } else {

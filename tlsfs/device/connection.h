@@ -101,6 +101,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
         std::unique_ptr<Poller> poller;
     };
     static constexpr std::uint32_t kReadEvents = POLLIN | POLLRDNORM | POLLRDHUP;
+    static constexpr std::uint32_t kWriteEvents = POLLOUT | POLLWRNORM;
     enum class Progress : std::uint8_t { done, waiting };
     // What a ctl line has at hand while it is carried out.
     struct Turn {
@@ -201,6 +202,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     std::deque<std::unique_ptr<ReadRequest>> readers_;
     std::deque<ParkedWrite> writers_;
     std::vector<Polling> pollers_;
+    bool owes_writable_ = false;  // somebody was told EAGAIN, and may be polling
     Reactor::Watch read_watch_, write_watch_;
     int opens_ = 0;
     bool over_ = false;  // the last close has been

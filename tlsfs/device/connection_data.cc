@@ -125,8 +125,12 @@ void Connection::start_write(std::unique_ptr<WriteRequest> request, Answers& ans
     }
     const bool must_wait = !writers_.empty() || !stream_->writable();
     if (request->nonblocking()) {
-        if (must_wait) return answers.fail(std::move(request), EAGAIN);
+        if (must_wait) {
+            owes_writable_ = true;
+            return answers.fail(std::move(request), EAGAIN);
+        }
         const auto taken = stream_->write_some(request->data());
+        owes_writable_ = owes_writable_ || !stream_->writable();
         note_write_error();
         if (!taken) return answers.fail(std::move(request), taken.error().code);
         return answers.reply(std::move(request), *taken);
@@ -192,6 +196,8 @@ std::uint32_t Connection::data_events(std::uint32_t wanted) {
     note_write_error();
     if (writers_.empty() && (stream_->writable() || stream_->write_error())) {
         events |= POLLOUT | POLLWRNORM;
+    } else if ((wanted & kWriteEvents) != 0) {
+        owes_writable_ = true;
     }
     if (state_ == State::error) events |= POLLERR;
     if (state_ == State::closed) events |= POLLHUP;
@@ -236,7 +242,8 @@ bool Connection::polled_for(std::uint32_t events) const {
 // Each that is woken asks again, and is kept again if it is not content.
 void Connection::wake_ready_pollers(Answers& answers) {
     if (pollers_.empty()) return;
-    const std::uint32_t events = data_events(polled_for(kReadEvents) ? kReadEvents : 0);
+    const std::uint32_t events = data_events((polled_for(kReadEvents) ? kReadEvents : 0) |
+                                             (polled_for(kWriteEvents) ? kWriteEvents : 0));
     for (Polling& polling : pollers_) {
         if ((events & (polling.wanted | POLLERR | POLLHUP)) == 0) continue;
         answers.wake(std::move(polling.poller));

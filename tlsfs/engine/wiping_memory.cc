@@ -18,9 +18,16 @@ thread_local int open_scopes = 0;
 // More than any call chain of OpenSSL's decoders was seen to use.
 constexpr std::size_t kStackDepth = 64U << 10U;
 
-[[gnu::noinline]] void wipe_stack() {
+// The stack below the caller, and the vector registers that memcpy(3) left the last bytes in: the
+// dynamic linker saves those on the stack when it looks up a function at its first call.
+[[gnu::noinline]] void wipe_stack_and_registers() {
     std::array<char, kStackDepth> below;
     explicit_bzero(below.data(), below.size());
+    char* const half = below.data() + below.size() / 2;
+    for (std::size_t size = 16; size <= below.size() / 2; size *= 2) {
+        std::memcpy(half, below.data(), size);
+        explicit_bzero(half, size);
+    }
 }
 
 void* allocate(std::size_t size, const char*, int) {
@@ -54,7 +61,7 @@ WipeScope::WipeScope() {
     ++open_scopes;
 }
 WipeScope::~WipeScope() {
-    if (--open_scopes == 0) wipe_stack();
+    if (--open_scopes == 0) wipe_stack_and_registers();
 }
 
 }  // namespace tlsfs
