@@ -103,10 +103,11 @@ static int tlsdev_stream_end_reading(struct tlsdev_connection *connection, int e
 /* Both are over: the peer did what it must not, and is told so. */
 static int tlsdev_stream_abort(struct tlsdev_connection *connection, int error, u16 alert)
 {
-	if (!cmpxchg(&connection->tx_end, 0, error)) {
+	/* The alert first: a writer that sees tx_end may be the one to send it. */
+	if (!READ_ONCE(connection->tx_end))
 		WRITE_ONCE(connection->alert_out, alert);
+	if (!cmpxchg(&connection->tx_end, 0, error))
 		tlsdev_stream_farewell(connection);
-	}
 	return tlsdev_stream_end_reading(connection, error);
 }
 

@@ -150,7 +150,7 @@ Result<std::size_t> RecordStream::write_some(std::span<const std::byte> from) {
 }
 
 Result<> RecordStream::update_keys() {
-    if (!writable()) return failure(EBUSY, "keyupdate: too much waits to be sent already");
+    if (!accepts_input()) return failure(EBUSY, "keyupdate: too much waits to be sent already");
     auto updated = tls_->update_keys();
     flush();
     return updated;

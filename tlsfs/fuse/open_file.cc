@@ -23,7 +23,7 @@ void reply_part(fuse_req_t req, std::string_view text, std::size_t from, std::si
 }
 
 // As soon as a caller has its answer it may close the file: what is done for a request holds on to
-// the connection by itself.
+// what it needs by itself.
 
 class CtlFile final : public OpenFile {
  public:
@@ -42,8 +42,9 @@ class CtlFile final : public OpenFile {
 
     // The number once, then the end: a stream has no position, so the place is kept here.
     void read(fuse_req_t req, std::size_t size, off_t, bool) override {
-        const std::size_t from = read_.fetch_add(std::min(size, number_.size()));
-        reply_part(req, number_, from, size);
+        const std::string number = number_;
+        const std::size_t from = read_.fetch_add(std::min(size, number.size()));
+        reply_part(req, number, from, size);
     }
 
     // A program with more rights than its caller may have been handed this descriptor as a place
@@ -129,13 +130,15 @@ class PemOpenFile final : public OpenFile {
 class TextFile final : public OpenFile {
  public:
     explicit TextFile(std::string text)
-        : OpenFile(FOPEN_DIRECT_IO | FOPEN_NOFLUSH), text_(std::move(text)) {}
+        : OpenFile(FOPEN_DIRECT_IO | FOPEN_NOFLUSH),
+          text_(std::make_shared<const std::string>(std::move(text))) {}
     void read(fuse_req_t req, std::size_t size, off_t offset, bool) override {
-        reply_part(req, text_, static_cast<std::size_t>(offset), size);
+        const auto text = text_;
+        reply_part(req, *text, static_cast<std::size_t>(offset), size);
     }
 
  private:
-    std::string text_;
+    std::shared_ptr<const std::string> text_;
 };
 
 }  // namespace

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <unordered_map>
 
 #include "device/connection.h"
 #include "device/registry.h"
@@ -29,6 +31,34 @@ class OpenFile {
 
  private:
     std::uint32_t open_flags_;
+};
+
+// Those that the kernel holds, by the `fh` that it knows them by: their address.
+class OpenFiles {
+ public:
+    std::uint64_t add(std::unique_ptr<OpenFile> file) {
+        const auto fh = reinterpret_cast<std::uintptr_t>(file.get());
+        const std::scoped_lock guard(lock_);
+        files_.emplace(fh, std::move(file));
+        return fh;
+    }
+    void remove(std::uint64_t fh) {
+        std::unique_ptr<OpenFile> last;  // destroyed without the lock
+        const std::scoped_lock guard(lock_);
+        const auto found = files_.find(fh);
+        if (found == files_.end()) return;
+        last = std::move(found->second);
+        files_.erase(found);
+    }
+    // For the end, when no RELEASE will come any more.
+    void clear() {
+        const std::scoped_lock guard(lock_);
+        files_.clear();
+    }
+
+ private:
+    std::mutex lock_;
+    std::unordered_map<std::uint64_t, std::unique_ptr<OpenFile>> files_;
 };
 
 // The connection has been opened() for these two; they release it.

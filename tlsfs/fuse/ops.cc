@@ -235,15 +235,17 @@ void open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* info) {
     if (!opened.file) return void(fuse_reply_err(req, opened.error));
     // libfuse has no name for FOPEN_STREAM, so the kernel gets its answer as it is on the wire.
     fuse_open_out answer{};
-    answer.fh = reinterpret_cast<std::uintptr_t>(opened.file.get());
     answer.open_flags = opened.file->open_flags();
-    if (fuse_reply_buf(req, reinterpret_cast<const char*>(&answer), sizeof answer) == 0) {
-        [[maybe_unused]] const OpenFile* const kernels_now = opened.file.release();
+    OpenFiles& files = server_of(req).open_files();
+    answer.fh = files.add(std::move(opened.file));
+    // An open that was interrupted is no open: there will be no RELEASE.
+    if (fuse_reply_buf(req, reinterpret_cast<const char*>(&answer), sizeof answer) != 0) {
+        files.remove(answer.fh);
     }
 }
 
 void release(fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
-    const std::unique_ptr<OpenFile> last(&file_of(info));
+    server_of(req).open_files().remove(info->fh);
     fuse_reply_err(req, 0);
 }
 

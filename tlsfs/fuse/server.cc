@@ -203,6 +203,7 @@ void Server::stop() {
     for (std::thread& thread : reactor_threads_) thread.join();
     reactor_threads_.clear();
     stop_workers();
+    open_files_.clear();
     fuse_session_unmount(session_);
     fuse_session_destroy(session_);
     session_ = nullptr;

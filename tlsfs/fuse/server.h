@@ -17,6 +17,7 @@
 #include "fuse/attach_socket.h"
 #include "fuse/lowlevel.h"
 #include "fuse/mount_watch.h"
+#include "fuse/open_file.h"
 
 namespace tlsfs {
 
@@ -47,6 +48,7 @@ class Server {
     AttachSocket& attach_socket() { return *attach_socket_; }
     // Null without the kernel module, and on a private mount.
     [[nodiscard]] const Agent* agent() const { return agent_.get(); }
+    OpenFiles& open_files() { return open_files_; }
     void signalled(Connection::Number number);
     [[nodiscard]] std::uint32_t fresh_instance() { return fresh_instance_++; }
     [[nodiscard]] time_t since() const { return since_; }
@@ -67,6 +69,7 @@ class Server {
     Background background_;
     ContextCache contexts_;
     std::optional<Registry> registry_;
+    OpenFiles open_files_;
     std::shared_ptr<AttachSocket> attach_socket_;
     std::shared_ptr<Agent> agent_;
     std::shared_ptr<MountWatch> mount_watch_;

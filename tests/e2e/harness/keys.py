@@ -20,7 +20,8 @@ def traces_of(path):
     text = subprocess.run(["openssl", "rsa", "-in", path, "-noout", "-text"], check=True, capture_output=True,
                           text=True).stdout
     # From the middle of each: freed memory may lose its first bytes to the allocator.
-    found = {"the PEM text": body[800:864].encode(), "the DER bytes": der[600:664]}
+    # A whole line of the file, which has 64 characters in each.
+    found = {"the PEM text": body[768:832].encode(), "the DER bytes": der[600:664]}
     for name in ("privateExponent", "prime1", "prime2", "exponent1", "coefficient"):
         number = _number(text, name)
         middle = number[len(number) // 2:][:32]
