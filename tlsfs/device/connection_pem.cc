@@ -40,7 +40,7 @@ Result<> Connection::pem_begin(PemFile file, bool append) {
     const auto name = kNames[static_cast<int>(file)];
     if (state_ != State::fresh) return failure(EBUSY, fmt::format("{}: too late", name));
     if (append) return {};
-    text_of(settings_, file).clear();
+    SecretBytes().swap(text_of(settings_, file));  // clear() would keep the bytes
     // Unjudged although empty: a ca into which nothing was written must not mean the system's.
     pem_[static_cast<int>(file)] = {true, false};
     return {};
@@ -58,6 +58,7 @@ Result<> Connection::pem_write(PemFile file, std::span<const char> more) {
             return failure(EFBIG, fmt::format("{}: more than {} bytes", name, kMaxPem));
         }
         text.insert(text.end(), more.begin(), more.end());
+        if (more.empty()) return {};
         pem.unjudged = true;
         if (!ends_in_block(text)) return {};
         auto judged = judge(file, text);

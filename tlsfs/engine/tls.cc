@@ -130,7 +130,11 @@ Tls::Tls(std::shared_ptr<const TlsContext> context, SessionCache& sessions)
     }
 }
 
-Tls::~Tls() = default;
+Tls::~Tls() {
+    // How the connection ended is the kernel's to know. OpenSSL, seeing no close_notify, would take
+    // the sessions that it made for bad ones.
+    if (in_kernel_) SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+}
 
 Result<std::unique_ptr<Tls>> Tls::create(std::shared_ptr<const TlsContext> context,
                                          SessionCache& sessions, const std::string& name) {
@@ -252,8 +256,10 @@ Result<> Tls::hand_over(int socket) {
     // Of what is still to come only a client's tickets are of use.
     const bool tickets = tls13 && context_->role == Role::client && context_->resumable;
     if (!tickets) secrets_.forget();
-    if (set) handed_over_ = next;
-    return set;
+    if (!set) return set;
+    in_kernel_ = true;
+    handed_over_ = next;
+    return {};
 }
 
 // OpenSSL takes only records, so the messages are sealed again, as its peer would have sent them.

@@ -109,6 +109,7 @@ class Tls {
     bool keep_secrets_ = false;
     TrafficSecrets secrets_;
     std::uint64_t absorbed_ = 0;
+    bool in_kernel_ = false;
     RecordNumbers handed_over_;
     SslPtr ssl_;  // last: its callbacks use the rest
 };
