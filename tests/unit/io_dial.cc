@@ -177,7 +177,7 @@ TEST_CASE("background: every task runs") {
     int ran = 0;
     Background background;
     for (int i = 0; i < 500; ++i) {
-        background.run([&] {
+        background.run(1000, [&] {
             const std::scoped_lock guard(lock);
             if (++ran == 500) changed.notify_all();
         });

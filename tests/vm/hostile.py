@@ -30,8 +30,9 @@ class Failing:
             raise Skip("this kernel has no fault injection (tests/vm/run debug has)")
         for capability in self.CAPABILITIES:
             for knob, value in ("verbose", "0"), ("ignore-gfp-wait", "N"), ("min-order", "0"):
-                with contextlib.suppress(FileNotFoundError):
-                    with open(f"{root}/{capability}/{knob}", "w") as file:
+                path = f"{root}/{capability}/{knob}"
+                if os.path.exists(path):  # a file that is not there must not be created: EACCES
+                    with open(path, "w") as file:
                         file.write(value)
         self.fd = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
 

@@ -127,13 +127,16 @@ Result<> Connection::attach(UniqueFd read, UniqueFd write) {
         if (carrier_.valid()) return failure(EBUSY, "attach: there is a carrier already");
         return set_carrier(std::move(read), std::move(write));
     }();
+    for (UniqueFd* unused : {&read, &write}) {
+        if (unused->valid()) give_back(std::move(*unused));
+    }
     if (!set) facts_.error = set.error().text;
     return set;
 }
 
 // Were it a file of this mount, close(2) here would wait for this very thread.
 void Connection::give_back(UniqueFd fd) {
-    services_.background.run([number = fd.release()] { ::close(number); });
+    services_.background.close(owner_.uid, std::move(fd));
 }
 
 Result<> Connection::set_carrier(UniqueFd read, UniqueFd write) {
@@ -158,10 +161,11 @@ Result<Connection::Progress> Connection::apply(const command::Dial& target, Turn
     }
     default_name_ = target.host;
     started_ = steady_clock::now();
-    services_.background.run([self = shared_from_this(), target, identity = *identity,
+    services_.background.run(owner_.uid,
+                             [self = shared_from_this(), target, identity = *identity,
                               deadline = started_ + settings_.timeout, cancel = dialling_] {
-        self->dialled(cancel, dial(target, identity, deadline, *cancel));
-    });
+                                 self->dialled(cancel, dial(target, identity, deadline, *cancel));
+                             });
     // A name server that does not answer cannot be hurried, only left.
     timer_ = services_.reactor.after(settings_.timeout, [weak = weak_from_this()] {
         if (const auto self = weak.lock()) self->dial_timed_out();

@@ -2,6 +2,7 @@
 #include "device/linger.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 
 namespace tlsfs {
@@ -12,23 +13,37 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFirstLook{1};
 constexpr milliseconds kLongestPause{200};
 constexpr milliseconds kGiveUp{30'000};
+// Streams that linger belong to no user's limit any more, so they have one of their own.
+constexpr int kMaxLingering = 16384;
 
-void look(Reactor& reactor, const std::shared_ptr<RecordStream>& stream, milliseconds pause,
+std::atomic<int> lingering = 0;
+
+// Counts one stream for as long as it lives.
+struct Counted {
+    explicit Counted(std::unique_ptr<RecordStream> own) : stream(std::move(own)) { ++lingering; }
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+    ~Counted() { --lingering; }
+    const std::unique_ptr<RecordStream> stream;
+};
+
+void look(Reactor& reactor, const std::shared_ptr<Counted>& counted, milliseconds pause,
           milliseconds waited) {
+    RecordStream* const stream = counted->stream.get();
     stream->flush();
     // Unread input would turn close(2) into a reset, which throws away what is still under way.
     stream->carrier().discard_input();
     const bool delivered = stream->unsent() == 0 && stream->carrier().all_delivered();
-    if (delivered || waited >= kGiveUp) return;
-    reactor.after(pause, [&reactor, stream, pause, waited] {
-        look(reactor, stream, std::min(2 * pause, kLongestPause), waited + pause);
+    if (delivered || waited >= kGiveUp || lingering > kMaxLingering) return;
+    reactor.after(pause, [&reactor, counted, pause, waited] {
+        look(reactor, counted, std::min(2 * pause, kLongestPause), waited + pause);
     });
 }
 
 }  // namespace
 
 void linger(Reactor& reactor, std::unique_ptr<RecordStream> stream) {
-    look(reactor, std::move(stream), kFirstLook, milliseconds{0});
+    look(reactor, std::make_shared<Counted>(std::move(stream)), kFirstLook, milliseconds{0});
 }
 
 }  // namespace tlsfs

@@ -378,7 +378,8 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
     SSL_CTX* ssl = context->ssl.get();
     SSL_CTX_set_options(
         ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
+    // NO_AUTO_CHAIN: what is sent is what stands in cert, not what ca may add to it.
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_timeout(ssl, kSessionSeconds);
     SSL_CTX_set_dh_auto(ssl, 1);
 

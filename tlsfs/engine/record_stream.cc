@@ -168,8 +168,9 @@ void RecordStream::flush() {
         if (sent.outcome == Transfer::Outcome::would_block) return;
         if (sent.outcome != Transfer::Outcome::bytes) {
             if (!write_error_) {
-                write_error_ =
-                    Error{sent.error, fmt::format("carrier: {}", std::strerror(sent.error))};
+                // One that takes nothing, and says no more than that, is as good as closed.
+                const int code = sent.error != 0 ? sent.error : EPIPE;
+                write_error_ = Error{code, fmt::format("carrier: {}", std::strerror(code))};
             }
             output.consume(output.size());
             return;

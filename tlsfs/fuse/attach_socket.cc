@@ -27,9 +27,8 @@ constexpr std::chrono::seconds kPatience{10};  // for a guest that connects and 
 // What one message brought.
 struct Message {
     std::string text;
-    std::array<UniqueFd, 2> fds;
-    std::size_t fd_count = 0;
-    uid_t sender = 0;
+    std::vector<UniqueFd> fds;
+    uid_t sender = static_cast<uid_t>(-1);
 };
 
 void take_control(const msghdr& header, Message& message) {
@@ -46,15 +45,13 @@ void take_control(const msghdr& header, Message& message) {
         for (std::size_t i = 0; i < count; ++i) {
             int fd = -1;
             std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-            UniqueFd owned(fd);
-            if (message.fd_count < message.fds.size())
-                message.fds[message.fd_count] = std::move(owned);
-            ++message.fd_count;
+            message.fds.emplace_back(fd);
         }
     }
 }
 
-Result<Message> receive(int fd) {
+// What came stays in `message` for the caller to be rid of, whatever else was wrong.
+Result<> receive(int fd, Message& message) {
     std::array<char, 64> text{};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(8 * sizeof(int)) + CMSG_SPACE(sizeof(ucred))>
         control{};
@@ -66,15 +63,13 @@ Result<Message> receive(int fd) {
     header.msg_controllen = control.size();
     const ssize_t size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (size < 0) return system_failure("attach");
-    Message message;
-    message.sender = static_cast<uid_t>(-1);
     take_control(header, message);
     if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
         return failure(EINVAL, "attach: the message is too large");
     }
     message.text.assign(text.data(), static_cast<std::size_t>(size));
     if (message.text.ends_with('\n')) message.text.pop_back();
-    return message;
+    return {};
 }
 
 std::string reply_text(const Result<>& outcome) {
@@ -141,20 +136,29 @@ class AttachSocket::Guest final : public Reactor::Handler,
     }
 
     Result<> serve() {
-        auto message = receive(fd_.get());
-        if (!message) return tl::unexpected(message.error());
-        const auto number = parse_number(message->text);
+        Message message;
+        auto served = receive(fd_.get(), message);
+        if (served) served = attach(message);
+        for (UniqueFd& unused : message.fds) {
+            if (unused.valid()) host_->background_.close(connected_by(), std::move(unused));
+        }
+        return served;
+    }
+
+    Result<> attach(Message& message) {
+        const auto number = parse_number(message.text);
         if (!number) return failure(EINVAL, "attach: send the connection's number");
-        if (message->fd_count < 1 || message->fd_count > 2) {
+        if (message.fds.empty() || message.fds.size() > 2) {
             return failure(EBADF, "attach: send one or two descriptors");
         }
-        const auto connection = host_->registry_.find(*number, message->sender);
+        const auto connection = host_->registry_.find(*number, message.sender);
         if (!connection) return failure(ENOENT, "attach: no such connection");
         const uid_t owner = connection->owner().uid;
-        if (message->sender != owner || connected_by() != owner) {
+        if (message.sender != owner || connected_by() != owner) {
             return failure(EPERM, "attach: the sender is not the owner");
         }
-        return connection->attach(std::move(message->fds[0]), std::move(message->fds[1]));
+        UniqueFd write = message.fds.size() == 2 ? std::move(message.fds[1]) : UniqueFd();
+        return connection->attach(std::move(message.fds[0]), std::move(write));
     }
 
     std::shared_ptr<AttachSocket> host_;
@@ -217,13 +221,23 @@ void AttachSocket::leave(const std::shared_ptr<Guest>& guest) {
     guests_.erase(guest);
 }
 
+// Who waits to be accepted would wake us again at once. Needs lock_.
+void AttachSocket::look_later() {
+    reactor_.after(std::chrono::milliseconds{100}, [weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->ready(-1);
+    });
+}
+
 void AttachSocket::ready(int) {
     const std::scoped_lock guard(lock_);
     if (!listener_.valid()) return;
     watch_.fired();
     for (;;) {
         UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-        if (!fd.valid()) break;
+        if (!fd.valid()) {
+            if (errno == EMFILE || errno == ENFILE) return look_later();
+            break;
+        }
         if (guests_.size() >= kMaxGuests) continue;  // closed again: it may try later
         const auto guest = std::make_shared<Guest>(shared_from_this(), std::move(fd));
         guests_.insert(guest);

@@ -17,7 +17,8 @@ namespace tlsfs {
 class AttachSocket final : public Reactor::Handler,
                            public std::enable_shared_from_this<AttachSocket> {
  public:
-    AttachSocket(Reactor& reactor, Registry& registry) : reactor_(reactor), registry_(registry) {}
+    AttachSocket(Reactor& reactor, Background& background, Registry& registry)
+        : reactor_(reactor), background_(background), registry_(registry) {}
 
     // Binds in the mounted tree itself, which must be served already.
     [[nodiscard]] Result<> open(const std::string& mount_point);
@@ -35,7 +36,10 @@ class AttachSocket final : public Reactor::Handler,
     [[nodiscard]] Result<> bind(int listener, const std::string& mount_point);
     void leave(const std::shared_ptr<Guest>& guest);
 
+    void look_later();
+
     Reactor& reactor_;
+    Background& background_;
     Registry& registry_;
     std::atomic<pid_t> binder_ = 0;
     std::atomic<bool> bound_ = false;

@@ -144,7 +144,7 @@ Result<> Server::mount() {
     device_ = *device;
     registry_.emplace(Services{reactor_, background_, contexts_, device_}, options_.limits);
     if (module) agent_ = std::make_shared<Agent>(std::move(*module), reactor_, *registry_);
-    attach_socket_ = std::make_shared<AttachSocket>(reactor_, *registry_);
+    attach_socket_ = std::make_shared<AttachSocket>(reactor_, background_, *registry_);
     return {};
 }
 

@@ -1,52 +1,82 @@
 // SPDX-License-Identifier: MIT
 #include "io/background.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace tlsfs {
 namespace {
-constexpr int kMaxThreads = 64;
+constexpr int kMaxThreads = 256;
+constexpr int kShare = 32;                // of one user
 constexpr std::chrono::seconds kIdle{5};  // then a thread ends
 }  // namespace
 
 struct Background::State {
+    struct Waiting {
+        uid_t user;
+        Task task;
+    };
+
     std::mutex lock;
     std::condition_variable more;
-    std::deque<Task> tasks;
+    std::deque<Waiting> waiting;
+    std::map<uid_t, int> running;
     int threads = 0;
     int idle = 0;
+
+    // The oldest task whose user has not their share already.
+    [[nodiscard]] std::deque<Waiting>::iterator next() {
+        return std::ranges::find_if(waiting, [&](const Waiting& w) {
+            const auto used = running.find(w.user);
+            return used == running.end() || used->second < kShare;
+        });
+    }
+
+    void work() {
+        std::unique_lock held(lock);
+        for (;;) {
+            ++idle;
+            more.wait_for(held, kIdle, [&] { return next() != waiting.end(); });
+            --idle;
+            const auto chosen = next();
+            if (chosen == waiting.end()) break;
+            const uid_t user = chosen->user;
+            Task task = std::move(chosen->task);
+            waiting.erase(chosen);
+            ++running[user];
+            held.unlock();
+            task();
+            task = nullptr;
+            held.lock();
+            if (--running[user] == 0) running.erase(user);
+        }
+        --threads;
+    }
 };
 
 Background::Background() : state_(std::make_shared<State>()) {}
 
-void Background::run(Task task) {
+void Background::run(uid_t user, Task task) {
     const std::scoped_lock guard(state_->lock);
-    state_->tasks.push_back(std::move(task));
-    if (static_cast<int>(state_->tasks.size()) <= state_->idle || state_->threads == kMaxThreads) {
-        state_->more.notify_one();
-        return;
+    state_->waiting.push_back({user, std::move(task)});
+    state_->more.notify_one();
+    if (state_->idle > 0 || state_->threads == kMaxThreads) return;
+    try {
+        std::thread([state = state_] { state->work(); }).detach();
+        ++state_->threads;
+    } catch (const std::system_error&) {
+        // No more threads to be had: one of those there are will come to it.
     }
-    ++state_->threads;
-    std::thread([state = state_] {
-        std::unique_lock held(state->lock);
-        for (;;) {
-            ++state->idle;
-            state->more.wait_for(held, kIdle, [&] { return !state->tasks.empty(); });
-            --state->idle;
-            if (state->tasks.empty()) break;
-            Task next = std::move(state->tasks.front());
-            state->tasks.pop_front();
-            held.unlock();
-            next();
-            next = nullptr;
-            held.lock();
-        }
-        --state->threads;
-    }).detach();
+}
+
+void Background::close(uid_t user, UniqueFd fd) {
+    run(user, [number = fd.release()] { ::close(number); });
 }
 
 }  // namespace tlsfs

@@ -2,8 +2,12 @@
 // Threads for what has no nonblocking form: name lookups, and closing descriptors of unknown kind.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <memory>
+
+#include "core/unique_fd.h"
 
 namespace tlsfs {
 
@@ -16,8 +20,13 @@ class Background {
     Background& operator=(const Background&) = delete;
     ~Background() = default;  // waits for nobody: a name lookup cannot be broken off
 
-    // Runs `task` on a thread of its own, or, past 64 of them, when one is free.
-    void run(Task task);
+    // Runs `task` on a thread of its own, or, where the user has their share of the threads or all
+    // are taken, when one is free.
+    void run(uid_t user, Task task);
+
+    // Closes it. A file of a file system in user space (ours, or somebody's that never answers) can
+    // make close(2) wait for ever.
+    void close(uid_t user, UniqueFd fd);
 
  private:
     struct State;
