@@ -152,7 +152,7 @@ TEST_CASE("connection: nothing stays behind") {
         bool done = false;
         for (int i = 0; i < 100 && open_descriptors() > before + 8; ++i) {
             done = false;
-            device.background.run([&] {
+            device.background.run(1000, [&] {
                 const std::scoped_lock guard(lock);
                 done = true;
                 changed.notify_all();
