@@ -7,6 +7,7 @@
 #include <linux/major.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -217,7 +218,12 @@ Transfer Carrier::write(std::span<const std::byte> from) {
 bool Carrier::all_delivered() const {
     int pending = 0;
     if (socket_option(write_fd(), SO_PROTOCOL, 0) != IPPROTO_TCP) return true;
-    return ioctl(write_fd(), SIOCOUTQ, &pending) != 0 || pending == 0;
+    if (ioctl(write_fd(), SIOCOUTQ, &pending) != 0 || pending == 0) return true;
+    // A connection that was reset counts its unsent bytes for ever.
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    return getsockopt(write_fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
+           info.tcpi_state == TCP_CLOSE;
 }
 
 void Carrier::discard_input() {

@@ -54,8 +54,8 @@ class Carrier {
     // Gives up the one descriptor that serves both ways.
     [[nodiscard]] UniqueFd release() { return std::move(read_.fd); }
 
-    // True when nothing that was written is still on its way in this machine. TCP: all was
-    // acknowledged; elsewhere: at once.
+    // True when nothing that was written is still on its way from this machine. TCP: all was
+    // acknowledged, or never will be; elsewhere: at once.
     [[nodiscard]] bool all_delivered() const;
     // Reads and forgets what has arrived, so that closing sends FIN and not RST (RFC 2525 2.17).
     void discard_input();
