@@ -75,7 +75,7 @@ class FuseLog {
     FuseLog(const FuseLog&) = delete;
     FuseLog& operator=(const FuseLog&) = delete;
     ~FuseLog() { fuse_set_log_func(print); }
-    [[nodiscard]] static std::string cause(std::string otherwise) {
+    [[nodiscard]] static std::string cause(const std::string& otherwise) {
         return last_.empty() ? otherwise : printable(last_);
     }
 

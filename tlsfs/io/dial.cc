@@ -130,11 +130,11 @@ class Attempts {
  private:
     void start(const addrinfo& address) {
         UniqueFd fd(socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-        if (!fd.valid()) {
-            last_error_ = errno;
-        } else if (connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0) {
+        const bool connected =
+            fd.valid() && connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0;
+        if (connected) {
             connected_ = std::move(fd);
-        } else if (errno == EINPROGRESS) {
+        } else if (fd.valid() && errno == EINPROGRESS) {
             pending_.push_back(std::move(fd));
         } else {
             last_error_ = errno;
