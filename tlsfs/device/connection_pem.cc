@@ -72,7 +72,8 @@ Result<> Connection::pem_write(PemFile file, std::span<const char> more) {
 Result<> Connection::pem_finish(PemFile file) {
     const std::scoped_lock guard(lock_);
     Pem& pem = pem_[static_cast<int>(file)];
-    if (!pem.unjudged || state_ != State::fresh) return {};
+    // A shell closes its own copy before anything is written; `client` and `server` ask again.
+    if (!pem.unjudged || state_ != State::fresh || text_of(settings_, file).empty()) return {};
     auto judged = judge(file, text_of(settings_, file));
     pem = {false, !judged};
     if (!judged) facts_.error = judged.error().text;
@@ -83,8 +84,9 @@ Result<> Connection::check_pems() const {
     for (const PemFile file : {PemFile::ca, PemFile::cert, PemFile::key}) {
         const Pem& pem = pem_[static_cast<int>(file)];
         if (!pem.bad && !pem.unjudged) continue;
-        return failure(EINVAL, fmt::format("{}: what was written last is no good",
-                                           kNames[static_cast<int>(file)]));
+        return failure(EINVAL, fmt::format("{}: {}", kNames[static_cast<int>(file)],
+                                           pem.bad ? "what was written last is no good"
+                                                   : "opened, but nothing whole was written"));
     }
     return {};
 }
