@@ -288,7 +288,7 @@ class Remains(Programs):
 
     def test_no_process_of_ours_remains_beside_a_program(self):
         server = self.listener("cat")
-        self.assertEqual(self.ours(), ["tlssrv"], "the listener itself")
+        until(lambda: self.ours() == ["tlssrv"], "the listener itself, the child that took our probe gone")
         client = self.spawn([program("tlsclient"), "-c", self.certs.ca, f"localhost:{server.port}", "sleep", "1000"])
         until(lambda: command(client.pid) == "sleep", "tlsclient has become sleep")
         until(lambda: [command(pid) for pid in descendants(server.pid)] == ["cat"], "tlssrv's child has become cat")
