@@ -37,9 +37,17 @@ class Library(Case):
         self.environment = {"PKG_CONFIG_PATH": str(description.parent), "PKG_CONFIG_SYSROOT_DIR": str(self.installed),
                             "LD_LIBRARY_PATH": self.libraries}
 
+    @staticmethod
+    def sanitizer_of_library():
+        """A sanitizer's library must come first in the program; so the program has to be built with it, too."""
+        symbols = (BUILD / "lib" / "libtlsfs.so").read_bytes()
+        return [flag for mark, flag in ((b"__asan_init", "-fsanitize=address,undefined"), (b"__tsan_init", "-fsanitize=thread"))
+                if mark in symbols]
+
     def compile(self, source, compiler="gcc", *flags):
         """Builds an outside program, by itself and with what pkg-config says. C chooses by a macro what C++ overloads."""
         language = {"gcc": "c", "g++": "c++"}[compiler]
+        flags = (*flags, *self.sanitizer_of_library())
         output = self.dir / f"{source}-{language}"
         done = self.run_program(["sh", "-ec", f"{compiler} -x {language} -Wall -Wextra -Werror {' '.join(flags)} -o {output} "
                                  f"{OUTSIDE}/{source} -x none $(pkg-config --cflags --libs tlsfs)"],

@@ -31,6 +31,8 @@ void look(Reactor& reactor, const std::shared_ptr<Counted>& counted, millisecond
           milliseconds waited) {
     RecordStream* const stream = counted->stream.get();
     stream->flush();
+    // Unread input would turn close(2) into a reset, which throws away what is still under way.
+    stream->carrier().discard_input();
     const bool delivered = stream->unsent() == 0 && stream->carrier().all_delivered();
     if (delivered || waited >= kGiveUp || lingering > kMaxLingering) return;
     reactor.after(pause, [&reactor, counted, pause, waited] {
@@ -41,9 +43,6 @@ void look(Reactor& reactor, const std::shared_ptr<Counted>& counted, millisecond
 }  // namespace
 
 void linger(Reactor& reactor, std::unique_ptr<RecordStream> stream) {
-    // Unread input would turn close(2) into a reset, which throws away what is still under way.
-    // Once: what comes later may be meant for another holder of the carrier.
-    stream->carrier().discard_input();
     look(reactor, std::make_shared<Counted>(std::move(stream)), kFirstLook, milliseconds{0});
 }
 
