@@ -117,12 +117,16 @@ class Agent::Lines final : public CtlRequest {
 };
 
 void Agent::start() {
-    watch_ = Reactor::Watch(reactor_, device_->fd(), weak_from_this());
+    {
+        const std::scoped_lock guard(lock_);
+        watch_ = Reactor::Watch(reactor_, device_->fd(), weak_from_this());
+    }
     ready(device_->fd());
 }
 
 void Agent::ready(int) {
     while (const auto event = device_->next_event()) take(*event);
+    const std::scoped_lock guard(lock_);
     watch_.fired();
     watch_.arm(EPOLLIN);
 }

@@ -23,7 +23,10 @@ class Agent final : public Reactor::Handler, public std::enable_shared_from_this
 
     // Connections that an earlier agent established are named again first.
     void start();
-    void stop() { watch_.reset(); }
+    void stop() {
+        const std::scoped_lock guard(lock_);
+        watch_.reset();
+    }
 
     [[nodiscard]] const tlsdev_info& info() const { return device_->info(); }
 
@@ -49,6 +52,7 @@ class Agent final : public Reactor::Handler, public std::enable_shared_from_this
     Reactor& reactor_;
     Registry& registry_;
     std::shared_ptr<Waiting> waiting_ = std::make_shared<Waiting>();
+    std::mutex lock_;       // guards the watch: an event may come before arm() has returned
     Reactor::Watch watch_;  // one-shot: one thread at a time takes events, in their order
 };
 

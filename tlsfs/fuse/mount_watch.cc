@@ -23,6 +23,7 @@ Result<std::shared_ptr<MountWatch>> MountWatch::start(Reactor& reactor,
     watch->mounts_ = UniqueFd(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
     if (!watch->mounts_.valid()) return system_failure("/proc/self/mountinfo");
     watch->gone_ = std::move(gone);
+    const std::scoped_lock guard(watch->lock_);
     watch->watch_ = Reactor::Watch(reactor, watch->mounts_.get(), watch);
     watch->watch_.arm(EPOLLPRI);
     return watch;
@@ -40,8 +41,9 @@ bool MountWatch::listed() const {
 }
 
 void MountWatch::ready(int) {
-    watch_.fired();
     if (!listed()) return gone_();
+    const std::scoped_lock guard(lock_);
+    watch_.fired();
     watch_.arm(EPOLLPRI);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "core/result.h"
@@ -20,7 +21,10 @@ class MountWatch final : public Reactor::Handler, public std::enable_shared_from
     [[nodiscard]] static Result<std::shared_ptr<MountWatch>> start(Reactor& reactor,
                                                                    const std::string& mount_point,
                                                                    std::function<void()> gone);
-    void stop() { watch_.reset(); }
+    void stop() {
+        const std::scoped_lock guard(lock_);
+        watch_.reset();
+    }
 
     void ready(int fd) override;
 
@@ -30,6 +34,8 @@ class MountWatch final : public Reactor::Handler, public std::enable_shared_from
     UniqueFd mounts_;  // /proc/self/mountinfo: POLLPRI when it changed, proc(5)
     std::uint64_t id_ = 0;
     std::function<void()> gone_;
+
+    std::mutex lock_;  // guards the watch: an event may come before arm() has returned
     Reactor::Watch watch_;
 };
 
