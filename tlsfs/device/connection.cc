@@ -66,14 +66,7 @@ void Connection::signalled() {
     }
     std::erase(readers_, nullptr);
     for (ParkedWrite& writer : writers_) {
-        if (!writer.request->interrupted()) continue;
-        if (writer.data.empty()) {
-            const std::size_t taken =
-                writer.request->size();  // all of it: it is in records already
-            answers.reply(std::move(writer.request), taken);
-        } else {
-            answers.fail(std::move(writer.request), EINTR);
-        }
+        if (writer.request->interrupted()) answer_interrupted(writer, answers);
     }
     std::erase_if(writers_, [](const ParkedWrite& writer) { return writer.request == nullptr; });
 }

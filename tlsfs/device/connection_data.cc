@@ -148,15 +148,18 @@ void Connection::start_write(std::unique_ptr<WriteRequest> request, Answers& ans
         }
         writers_.push_back({std::move(request), {}});
     }
-    ParkedWrite& parked = writers_.back();
-    if (!parked.request->interrupted()) return;
+    if (!writers_.back().request->interrupted()) return;
+    answer_interrupted(writers_.back(), answers);
+    writers_.pop_back();
+}
+
+void Connection::answer_interrupted(ParkedWrite& parked, Answers& answers) {
     if (parked.data.empty()) {
-        const std::size_t all = parked.request->size();
-        answers.reply(std::move(parked.request), all);
+        const std::size_t taken = parked.request->size();  // all of it: it is in records already
+        answers.reply(std::move(parked.request), taken);
     } else {
         answers.fail(std::move(parked.request), EINTR);
     }
-    writers_.pop_back();
 }
 
 // Goes on with the parked writers as far as the carrier takes it.
