@@ -24,17 +24,27 @@ struct Counted {
     Counted(const Counted&) = delete;
     Counted& operator=(const Counted&) = delete;
     ~Counted() { --lingering; }
-    const std::unique_ptr<RecordStream> stream;
+    std::unique_ptr<RecordStream> stream;
 };
+
+// Unread input would turn close(2) into a reset, which throws away what is still under way; so the
+// peer's answer to our close_notify, which may come any moment, is looked for at the very last.
+void close(std::unique_ptr<RecordStream> stream) {
+    Carrier carrier = std::move(stream->carrier());
+    stream.reset();
+    carrier.discard_input();
+}
 
 void look(Reactor& reactor, const std::shared_ptr<Counted>& counted, milliseconds pause,
           milliseconds waited) {
     RecordStream* const stream = counted->stream.get();
     stream->flush();
-    // Unread input would turn close(2) into a reset, which throws away what is still under way.
-    stream->carrier().discard_input();
+    stream->carrier().discard_input();  // a peer that is stuck writing would not read
     const bool delivered = stream->unsent() == 0 && stream->carrier().all_delivered();
-    if (delivered || waited >= kGiveUp || lingering > kMaxLingering) return;
+    if (delivered || waited >= kGiveUp || lingering > kMaxLingering) {
+        close(std::move(counted->stream));
+        return;
+    }
     reactor.after(pause, [&reactor, counted, pause, waited] {
         look(reactor, counted, std::min(2 * pause, kLongestPause), waited + pause);
     });
