@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Point 12: programs outside the repository use the library by pkg-config alone, and need no mount to begin with."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -137,7 +138,8 @@ class Library(Case):
     def end(self, place):
         for pid in self.companions(place):
             if command(pid) != "unmounter":
-                os.kill(pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
         until(lambda: not is_mounted(place) and not self.companions(place), "the private companion ends")
 
     def nothing_mounted_yet(self, user):
