@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Who takes part. Each is one small class: start, stop, and how the client program reaches it."""
+
+import contextlib
+
+from ..rounds import say
+from ..scene import Failed
+from .base import Contestant
+from .haproxy import Haproxy
+from .nginx import Nginx
+from .openssl import KernelSocket, OpensslProgram
+from .socat import Socat
+from .stunnel import Stunnel
+from .tlsfs import Tlsfs
+
+__all__ = ["Contestant", "KernelSocket", "OpensslProgram", "Tlsfs", "Stunnel", "Socat", "Haproxy", "Nginx", "all_of",
+           "companions", "started", "proxies"]
+
+
+def companions(options):
+    """tlsfs as it was built here, and other builds of it that were named with --also."""
+    return [Tlsfs(options.build)] + [
+        Tlsfs(build, key=f"tlsfs {name}", title=f"tlsfs, {name}") for name, build in options.also.items()]
+
+
+def proxies():
+    return [Stunnel(), Socat(), Haproxy(), Nginx()]
+
+
+def all_of(options):
+    return [*companions(options), OpensslProgram(), *proxies()]
+
+
+@contextlib.contextmanager
+def started(scene, port, contestants):
+    """Those that can take part, ready; and {title: why not} of the others."""
+    ready, left_out = [], {}
+    try:
+        for contestant in contestants:
+            reason = contestant.missing(scene)
+            if reason is None:
+                try:
+                    contestant.start(scene, port)
+                    ready.append(contestant)
+                    continue
+                except Failed as failure:
+                    reason = f"does not start: {failure}"
+            left_out[contestant.title] = reason
+            say(f"without {contestant.title}: {reason}")
+        yield ready, left_out
+    finally:
+        for contestant in ready:
+            contestant.stop(scene)

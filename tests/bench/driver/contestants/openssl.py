@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""Programs that have TLS in themselves."""
+
+from .base import Contestant, first_line
+
+
+class OpensslProgram(Contestant):
+    """Calls SSL_write and SSL_read on a socket of its own."""
+
+    key = "program"
+    title = "SSL_write/SSL_read"
+
+    def start(self, scene, port):
+        self.port, self.ca = port, scene.ca
+
+    def arguments(self):
+        return ["--via", "openssl", "--port", self.port, "--ca", self.ca]
+
+    def version(self):
+        return first_line(["openssl", "version"])
+
+
+class KernelSocket(Contestant):
+    """Does the handshake itself and sets kernel TLS on its socket, without any module of ours."""
+
+    key = "ktls"
+    title = "plain kTLS socket"
+
+    def missing(self, scene):
+        with open("/proc/sys/net/ipv4/tcp_available_ulp", encoding="ascii") as file:
+            return None if "tls" in file.read().split() else "this kernel has no kTLS"
+
+    def start(self, scene, port):
+        self.port = port
+
+    def arguments(self):
+        return ["--via", "ktls", "--port", self.port]

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""tlsfs: a companion with a mount of its own, and the application on its files."""
+
+import os
+import subprocess
+
+from ..scene import Failed, Service
+from .base import Contestant, first_line
+
+
+def is_mounted(path):
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return any(line.split()[4] == str(path) for line in file)
+
+
+class Tlsfs(Contestant):
+    """`lines` go to every ctl before `client`; `build` is the build directory it comes from."""
+
+    def __init__(self, build, key="tlsfs", title="tlsfs", lines=(), ca=None):
+        self.build, self.key, self.title, self.lines, self.ca = build, key, title, lines, ca
+
+    @property
+    def program(self):
+        return self.build / "tlsfs" / "tlsfs"
+
+    @property
+    def tlsclient(self):
+        return self.build / "cmd" / "tlsclient"
+
+    def missing(self, scene):
+        if not self.program.exists():
+            return f"there is no {self.program}"
+        return None if os.path.exists("/dev/fuse") else "there is no /dev/fuse"
+
+    def start(self, scene, port):
+        self.port = port
+        self.mount = scene.new_path("mount")
+        self.mount.mkdir(mode=0o755)
+        self.service = Service(scene, [self.program, "-f", "--ca-file", self.ca or scene.ca, self.mount],
+                               stdout=subprocess.DEVNULL)
+        self.service.wait_until(lambda: is_mounted(self.mount) and os.path.exists(self.mount / "clone"), "the mount")
+
+    def stop(self, scene):
+        scene.stop(self.service)
+        if is_mounted(self.mount):
+            raise Failed(f"{self.mount} stayed mounted")
+
+    def arguments(self):
+        words = ["--via", "tlsfs", "--port", self.port, "--mount", self.mount]
+        for line in self.lines:
+            words += ["--line", line]
+        return words
+
+    @property
+    def sessions(self):
+        return [self.service.session]
+
+    def version(self):
+        return first_line([self.program, "--version"])
