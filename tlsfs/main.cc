@@ -5,29 +5,31 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <systemd/sd-daemon.h>
+#include <systemd/sd-journal.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
-#include <iostream>
+#include <filesystem>
 #include <optional>
 
+#include "configuration.h"
 #include "daemon.h"
 #include "engine/wiping_memory.h"
+#include "exit_codes.h"
 #include "fuse/server.h"
 
 namespace {
 
-using std::chrono::seconds;
-
-constexpr int kUsage = 100;
-constexpr int kSystem = 111;
+using tlsfs::kExitSystem;
+using tlsfs::kExitUsage;
 
 struct Options {
     tlsfs::ServerOptions server;
+    tlsfs::Overrides said;
     bool foreground = false;
     bool only_owner = false;
-    unsigned idle_exit = 0;  // seconds; 0: never
 };
 
 // As the programs look for it: tls(4).
@@ -39,19 +41,28 @@ std::string default_mount_point() {
     return "/run/tls";
 }
 
-int parse(int argc, char** argv, Options& options) {
+// A path that still means the same after chdir(2).
+void make_absolute(std::string& path) {
+    if (!path.empty()) path = std::filesystem::absolute(path).lexically_normal();
+}
+
+int parse(int argc, char** argv, Options& options, tlsfs::Log& log) {
+    tlsfs::Overrides& said = options.said;
+    std::string log_level;
     CLI::App app{"Serves TLS as a file system.", "tlsfs"};
     app.add_flag("-f,--foreground", options.foreground, "stay in the foreground");
     app.add_option("-o", options.server.mount_options, "mount options, as mount(8) takes them")
         ->delimiter(',')
         ->allow_extra_args(false);
-    app.add_option("--ca-file", options.server.ca_file,
-                   "trust these instead of the system's store");
-    app.add_option("--idle-exit", options.idle_exit, "end after SECONDS without a connection");
-    app.add_option("--max-connections", options.server.limits.connections, "limit of the mount")
+    app.add_option("--config", said.config_file, "read FILE instead of /etc/tlsfs.conf");
+    app.add_option("--ca-file", said.ca_file, "trust these instead of the system's store");
+    app.add_option("--idle-exit", said.idle_exit, "end after SECONDS without a connection");
+    app.add_option("--max-connections", said.max_connections, "limit of the mount")
         ->check(CLI::PositiveNumber);
-    app.add_option("--max-per-user", options.server.limits.per_user, "limit of one user")
+    app.add_option("--max-per-user", said.max_per_user, "limit of one user")
         ->check(CLI::PositiveNumber);
+    app.add_option("--log-level", log_level, "error, warning, info or debug")
+        ->check(CLI::IsMember({"error", "warning", "info", "debug"}));
     app.add_flag("--private", options.only_owner,
                  "for the mounting user only, even when that is root");
     app.add_option("MOUNTPOINT", options.server.mount_point,
@@ -63,11 +74,15 @@ int parse(int argc, char** argv, Options& options) {
         app.exit(asked);
         return -1;
     } catch (const CLI::ParseError& wrong) {
-        std::cerr << "tlsfs: " << wrong.what() << '\n';
-        return kUsage;
+        log.say(tlsfs::LogLevel::error, wrong.what());
+        return kExitUsage;
     }
+    said.log_level = tlsfs::parse_log_level(log_level);
+    make_absolute(said.config_file);
+    make_absolute(said.ca_file);
     if (options.server.mount_point.empty()) options.server.mount_point = default_mount_point();
     options.server.all_users = geteuid() == 0 && !options.only_owner;
+    said.system = options.server.all_users;
     return 0;
 }
 
@@ -97,61 +112,99 @@ sigset_t block_signals() {
     return set;
 }
 
-// Until SIGTERM or SIGINT, the mount's end, or idleness. SIGHUP is no end: changed trust stores are
-// noticed without it.
-void wait_for_end(const sigset_t& signals, tlsfs::Server& server, seconds idle_exit) {
+// SIGHUP: what is wrong changes nothing.
+void reload(const tlsfs::Overrides& said, tlsfs::Configuration& now, tlsfs::Server& server,
+            tlsfs::Log& log) {
+    timespec clock{};
+    clock_gettime(CLOCK_MONOTONIC, &clock);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
+               static_cast<long long>(clock.tv_sec) * 1000000 + clock.tv_nsec / 1000);
+    if (auto next = tlsfs::load_configuration(said)) {
+        now = std::move(*next);
+        server.set_policy(now.policy);
+        log.set_level(now.log_level);
+        log.say(tlsfs::LogLevel::info, "the configuration and the trust store are read anew");
+    } else {
+        log.say(tlsfs::LogLevel::error, next.error().text + "; what was said before still holds");
+    }
+    sd_notify(0, "READY=1");
+}
+
+// Until SIGTERM or SIGINT, the mount's end, or idleness.
+void wait_for_end(const sigset_t& signals, const tlsfs::Overrides& said, tlsfs::Configuration& now,
+                  tlsfs::Server& server, tlsfs::Log& log) {
     for (;;) {
         const timespec second{1, 0};
-        const int got = sigtimedwait(&signals, nullptr, idle_exit.count() > 0 ? &second : nullptr);
+        const bool for_ever = now.idle_exit.count() == 0;
+        const int got = sigtimedwait(&signals, nullptr, for_ever ? nullptr : &second);
         if (got == SIGTERM || got == SIGINT) return;
-        if (idle_exit.count() == 0) continue;
+        if (got == SIGHUP) reload(said, now, server, log);
+        if (now.idle_exit.count() == 0) continue;
         const auto since = server.registry().idle_since();
-        if (since && tlsfs::Registry::Clock::now() - *since >= idle_exit) return;
+        if (since && tlsfs::Registry::Clock::now() - *since >= now.idle_exit) return;
     }
 }
 
-int fail(const tlsfs::Error& error) {
+int fail(const tlsfs::Error& error, tlsfs::Log& log) {
     const std::string cause = std::strerror(error.code);
     const bool said = error.text.ends_with(cause);
-    std::cerr << "tlsfs: " << error.text << (said ? "" : ": " + cause) << '\n';
-    return kSystem;
+    log.say(tlsfs::LogLevel::error, error.text + (said ? "" : ": " + cause));
+    return kExitSystem;
 }
 
-int serve(const Options& options, tlsfs::Daemon& daemon) {
+// In the background stderr is gone. Where there is no journal, nobody listens.
+void log_to_journal(tlsfs::Log& log) {
+    tlsfs::UniqueFd stream(sd_journal_stream_fd("tlsfs", LOG_INFO, 1));
+    if (stream.valid()) log.use_journal(std::move(stream));
+}
+
+int serve(const Options& options, tlsfs::Configuration now, tlsfs::Daemon& daemon,
+          tlsfs::Log& log) {
     const sigset_t signals = block_signals();
-    auto server = tlsfs::Server::mount(options.server);
-    if (!server) return fail(server.error());
+    auto server = tlsfs::Server::mount(options.server, log);
+    if (!server) return fail(server.error(), log);
     const auto unmounted = [] { kill(getpid(), SIGTERM); };
-    if (auto started = (*server)->start(unmounted); !started) return fail(started.error());
+    if (auto started = (*server)->start(unmounted); !started) return fail(started.error(), log);
     daemon.ready();
+    if (!options.foreground) log_to_journal(log);
     sd_notify(0, "READY=1");
-    wait_for_end(signals, **server, seconds{options.idle_exit});
+    wait_for_end(signals, options.said, now, **server, log);
     sd_notify(0, "STOPPING=1");
     (*server)->stop();
     return 0;
 }
 
-int run(int argc, char** argv) {
+int run(int argc, char** argv, tlsfs::Log& log) {
     Options options;
-    if (const int code = parse(argc, argv, options); code != 0) return code < 0 ? 0 : code;
+    if (const int code = parse(argc, argv, options, log); code != 0) return code < 0 ? 0 : code;
+    protect_memory();
+    tlsfs::install_wiping_memory();
+    auto configuration = tlsfs::load_configuration(options.said);
+    if (!configuration) {
+        log.say(tlsfs::LogLevel::error, configuration.error().text);
+        return configuration.error().exit_code;
+    }
+    log.set_level(configuration->log_level);
+    options.server.policy = configuration->policy;
     // A place in /run or the user's runtime directory may have to be made first.
     mkdir(options.server.mount_point.c_str(), 0755);
     char* absolute = realpath(options.server.mount_point.c_str(), nullptr);
     if (absolute != nullptr) options.server.mount_point = absolute;
     free(absolute);
-    protect_memory();
-    tlsfs::install_wiping_memory();
     raise_descriptor_limit();
     auto daemon = options.foreground ? tlsfs::Daemon() : tlsfs::Daemon::detach();
     if (const auto code = daemon.parent_exit_code()) return *code;
-    return serve(options, daemon);
+    return serve(options, std::move(*configuration), daemon, log);
 }
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-    return run(argc, argv);
-} catch (const std::exception& error) {
-    std::cerr << "tlsfs: " << error.what() << '\n';
-    return kSystem;
+int main(int argc, char** argv) {
+    tlsfs::Log log;
+    try {
+        return run(argc, argv, log);
+    } catch (const std::exception& error) {
+        log.say(tlsfs::LogLevel::error, error.what());
+        return kExitSystem;
+    }
 }

@@ -18,7 +18,9 @@ TEST_CASE("registry: numbers count on and are not used again at once") {
 }
 
 TEST_CASE("registry: the limits are a user's and the mount's") {
-    Device device(1, Limits{4, 2});
+    Policy policy;
+    policy.limits = {4, 2};
+    Device device(1, policy);
     const Caller other{1001, 1001}, third{1002, 1002};
     const auto one = device.connect();
     (void)device.connect();

@@ -181,8 +181,8 @@ TEST_CASE("context: the machine's trust is read anew when its file changes") {
     const File file;
     const Certificate other = make_authority("other");
     file.replace(other.pem());
-    ContextCache cache(file.path());
-    CHECK(cache.check_trust());
+    ContextCache cache(TrustStore{file.path(), {}});
+    CHECK(check_trust_file(file.path()));
     const Settings client;  // verify system
     const auto first = cache.get(client, Role::client, 1000);
     REQUIRE(first);
@@ -201,10 +201,10 @@ TEST_CASE("context: the machine's trust is read anew when its file changes") {
 
     std::filesystem::remove(file.path());
     CHECK_FALSE(cache.get(client, Role::client, 1000));
-    CHECK_FALSE(cache.check_trust());
+    CHECK_FALSE(check_trust_file(file.path()));
     file.replace("garbage");
     CHECK_FALSE(cache.get(client, Role::client, 1000));
-    CHECK_FALSE(cache.check_trust());
+    CHECK_FALSE(check_trust_file(file.path()));
 }
 
 TEST_CASE("context: ciphers that OpenSSL knows") {
@@ -294,13 +294,56 @@ TEST_CASE("context: a list of one version's suites rules the other out") {
 }
 
 TEST_CASE("context: the default is AEAD with forward secrecy") {
-    const std::string names = default_cipher_names();
+    const std::string names = cipher_names({});
     CHECK(names.find("TLS_AES_256_GCM_SHA384\n") != std::string::npos);
     CHECK(names.find("ECDHE-ECDSA-AES128-GCM-SHA256\n") != std::string::npos);
     CHECK(names.find("CBC") == std::string::npos);
     CHECK(names.find("-SHA\n") == std::string::npos);
     CHECK(names.find("\nAES") == std::string::npos);  // key transport by RSA
     CHECK(openssl_version().starts_with("openssl 3."));
+}
+
+TEST_CASE("context: what is within a list of ciphers") {
+    const std::string allowed = "TLS_AES_256_GCM_SHA384:ECDHE+AESGCM";
+    for (const std::string list :
+         {"TLS_AES_256_GCM_SHA384", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE+AESGCM",
+          "ECDHE-RSA-AES256-GCM-SHA384:TLS_AES_256_GCM_SHA384"}) {
+        CAPTURE(list);
+        CHECK(check_ciphers_within(list, allowed));
+    }
+    for (const std::string list :
+         {"TLS_AES_128_GCM_SHA256", "ECDHE+CHACHA20", "ECDHE+AES", "ALL", "AES128-GCM-SHA256",
+          "ECDHE-RSA-AES256-GCM-SHA384:TLS_AES_128_GCM_SHA256"}) {
+        CAPTURE(list);
+        const auto checked = check_ciphers_within(list, allowed);
+        REQUIRE_FALSE(checked);
+        CHECK(checked.error().code == EACCES);
+    }
+    // A list for one version allows nothing of the other.
+    CHECK_FALSE(check_ciphers_within("ECDHE+AESGCM", "TLS_AES_128_GCM_SHA256"));
+    CHECK_FALSE(check_ciphers_within("TLS_AES_128_GCM_SHA256", "ECDHE+AESGCM"));
+}
+
+TEST_CASE("context: the trust store can be another from now on") {
+    const File ours, others;
+    ours.replace(world().authority.pem());
+    others.replace(make_authority("other").pem());
+    ContextCache cache(TrustStore{others.path(), {}});
+    const Settings client;
+    CHECK(handshaken(cache, client, world().server_settings()).client_step.error.code ==
+          EKEYREJECTED);
+    cache.set_trust(TrustStore{ours.path(), {}});
+    CHECK(handshaken(cache, client, world().server_settings()).established());
+    cache.set_trust(TrustStore{others.path(), {}});
+    CHECK(handshaken(cache, client, world().server_settings()).client_step.error.code ==
+          EKEYREJECTED);
+}
+
+TEST_CASE("context: a trust store that is none is found out") {
+    CHECK(check_trust_file("/nowhere/ca.pem").error().text ==
+          "/nowhere/ca.pem: No such file or directory");
+    CHECK_FALSE(check_trust_directory("/nowhere"));
+    CHECK_FALSE(check_trust_directory("/proc/self/fd"));  // nothing in it has a hash's name
 }
 
 TEST_CASE("context: groups") {

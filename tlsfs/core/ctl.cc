@@ -161,13 +161,14 @@ Result<Command> parse_verify(Words words) {
 }
 
 Result<Command> parse_timeout(Words words) {
-    constexpr int kMaxSeconds = 24 * 60 * 60;
+    constexpr auto kMaxSeconds =
+        std::chrono::duration_cast<std::chrono::seconds>(kMaxTimeout).count();
     double seconds = 0;
     const std::string& word = words[0];
     const char* end = word.data() + word.size();
     const auto [stop, error] = std::from_chars(word.data(), end, seconds, std::chars_format::fixed);
     if (error != std::errc{} || stop != end || !std::isfinite(seconds) || seconds < 0.001 ||
-        seconds > kMaxSeconds) {
+        seconds > static_cast<double>(kMaxSeconds)) {
         return invalid(fmt::format("timeout '{}' is not 0.001 to {} seconds", word, kMaxSeconds));
     }
     return command::Timeout{std::chrono::milliseconds{std::llround(seconds * 1000)}};

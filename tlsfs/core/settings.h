@@ -37,6 +37,8 @@ struct VerifyPolicy {
     bool operator==(const VerifyPolicy&) const = default;
 };
 
+inline constexpr std::chrono::milliseconds kMaxTimeout = std::chrono::hours{24};
+
 enum class EngineChoice : std::uint8_t { automatic, user, kernel };
 
 struct Settings {

@@ -12,8 +12,13 @@
 namespace tlsfs {
 
 Connection::Connection(Number number, Caller owner, const Services& services,
-                       std::unique_ptr<KernelEnd> kernel)
-    : number_(number), owner_(owner), services_(services), kernel_(std::move(kernel)) {
+                       std::shared_ptr<const Policy> policy, std::unique_ptr<KernelEnd> kernel)
+    : number_(number),
+      owner_(owner),
+      services_(services),
+      policy_(std::move(policy)),
+      settings_(first_settings(*policy_)),
+      kernel_(std::move(kernel)) {
     facts_.owner = owner.uid;
 }
 
@@ -33,6 +38,7 @@ bool Connection::released() {
     Answers answers;
     const std::scoped_lock guard(lock_);
     if (--opens_ > 0) return false;
+    refresh();  // the last chance to say that it had failed
     over_ = true;
     const bool healthy = !stream_ || !stream_->write_error();
     if (stream_ && healthy) stream_->close();
@@ -47,7 +53,7 @@ void Connection::abandon(int code) {
     const std::scoped_lock guard(lock_);
     if (in_kernel_) return;  // it needs no companion
     if (stream_ && !stream_->write_error()) stream_->close();
-    fail({code, "the companion is stopping"});
+    set_failure({code, "the companion is stopping"});  // no fault of the connection's
     if (kernel_) kernel_->failed(code);
     drop_stream();
     fail_waiting(code, answers);
@@ -92,10 +98,17 @@ void Connection::ready(int fd) {
 }
 
 void Connection::step(Event event) {
+    const State before = state_;
     if (const auto next = next_state(state_, event)) state_ = *next;
+    log_state(before);
 }
 
 void Connection::fail(const Error& error) {
+    log(LogLevel::warning, error.text);
+    set_failure(error);
+}
+
+void Connection::set_failure(const Error& error) {
     step(Event::fail);
     if (!failure_) failure_ = error;
     facts_.error = error.text;

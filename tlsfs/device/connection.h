@@ -18,6 +18,8 @@
 #include <vector>
 
 #include "core/ctl.h"
+#include "core/log.h"
+#include "core/policy.h"
 #include "core/settings.h"
 #include "core/status.h"
 #include "device/answers.h"
@@ -36,9 +38,9 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     using Number = std::uint32_t;
     static constexpr std::size_t kMaxPem = 1U << 20U;  // bytes
 
-    // `kernel`: the module's half, if it was opened there.
+    // `policy` holds for its whole life. `kernel`: the module's half, if it was opened there.
     Connection(Number number, Caller owner, const Services& services,
-               std::unique_ptr<KernelEnd> kernel);
+               std::shared_ptr<const Policy> policy, std::unique_ptr<KernelEnd> kernel);
     ~Connection() override;
 
     [[nodiscard]] Number number() const { return number_; }
@@ -112,7 +114,9 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     // All below need lock_.
     [[nodiscard]] Result<Progress> execute(std::string_view text, const CtlRequest* request,
                                            Answers& answers);
+    [[nodiscard]] Result<Progress> carry_out(const ParsedLine& line, Turn turn);
     [[nodiscard]] Result<> check_allowed(const ParsedLine& line) const;
+    [[nodiscard]] Result<> check_policy(const Command& command) const;
     void run(Job job, Answers& answers);
     void finish_job(Result<> outcome, Answers& answers);
     void fail_job(Job job, int code, Answers& answers);
@@ -168,8 +172,15 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     void refresh();
     void add_kernel_stats(Stats& stats) const;
 
+    // connection_log.cc. What the log may know: verbs, states and causes; no word of a line.
+    void log(LogLevel level, std::string_view what) const;
+    void log_state(State before) const;
+    void log_refusal(std::string_view verb, const Error& error) const;
+    void log_established() const;
+
     void step(Event event);
     void fail(const Error& error);
+    void set_failure(const Error& error);
     void drop_stream();
     void fail_waiting(int code, Answers& answers);
     void rearm();
@@ -177,6 +188,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     const Number number_;
     const Caller owner_;
     const Services services_;
+    const std::shared_ptr<const Policy> policy_;
 
     std::mutex
         lock_;  // guards all below. Order: this, then the context cache's, then the reactor's

@@ -83,10 +83,31 @@ Result<Connection::Progress> Connection::execute(std::string_view text, const Ct
                                                  Answers& answers) {
     refresh();
     const auto line = parse_line(text);
-    if (!line) return tl::unexpected(line.error());
-    if (const auto allowed = check_allowed(*line); !allowed) return tl::unexpected(allowed.error());
-    const Turn turn{request, answers};
-    return std::visit([&](const auto& command) { return apply(command, turn); }, line->command);
+    if (!line) {
+        log(LogLevel::info, "ctl: a line that is not understood");  // it may be part of a key
+        return tl::unexpected(line.error());
+    }
+    auto outcome = carry_out(*line, {request, answers});
+    if (!outcome) log_refusal(line->verb, outcome.error());
+    return outcome;
+}
+
+Result<Connection::Progress> Connection::carry_out(const ParsedLine& line, Turn turn) {
+    log(LogLevel::debug, line.verb);
+    if (const auto allowed = check_allowed(line); !allowed) return tl::unexpected(allowed.error());
+    if (const auto permitted = check_policy(line.command); !permitted) {
+        return tl::unexpected(permitted.error());
+    }
+    return std::visit([&](const auto& command) { return apply(command, turn); }, line.command);
+}
+
+// The one place where the administrator's policy meets what a program wants.
+Result<> Connection::check_policy(const Command& command) const {
+    const auto* ciphers = std::get_if<command::Ciphers>(&command);
+    if (ciphers == nullptr) return permits(*policy_, command, settings_);
+    auto known = check_ciphers(ciphers->list);
+    if (!known || policy_->ciphers.empty()) return known;
+    return check_ciphers_within(ciphers->list, policy_->ciphers);
 }
 
 Result<> Connection::check_allowed(const ParsedLine& line) const {
@@ -182,6 +203,7 @@ void Connection::dialled(const std::shared_ptr<Cancellation>& attempt, Result<Un
     auto set =
         outcome ? set_carrier(std::move(*outcome), {}) : Result<>(tl::unexpected(outcome.error()));
     dial_time_ = set ? since(started_) : milliseconds{0};
+    if (!set) log_refusal("dial", set.error());
     if (!set) default_name_.clear();  // the next carrier may lead elsewhere
     finish_job(std::move(set), answers);
     rearm();
@@ -193,8 +215,10 @@ void Connection::dial_timed_out() {
     if (!dialling_) return;
     timer_ = 0;
     std::exchange(dialling_, nullptr)->cancel();
+    const Error error{ETIMEDOUT, "dial: the timeout ran out"};
+    log_refusal("dial", error);
     default_name_.clear();
-    finish_job(failure(ETIMEDOUT, "dial: the timeout ran out"), answers);
+    finish_job(tl::unexpected(error), answers);
 }
 
 Result<Connection::Progress> Connection::apply(const command::Version& version, Turn) {
@@ -204,7 +228,6 @@ Result<Connection::Progress> Connection::apply(const command::Version& version, 
 }
 
 Result<Connection::Progress> Connection::apply(const command::Ciphers& ciphers, Turn) {
-    if (auto known = check_ciphers(ciphers.list); !known) return tl::unexpected(known.error());
     settings_.ciphers = ciphers.list;
     return Progress::done;
 }

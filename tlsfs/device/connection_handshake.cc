@@ -77,6 +77,7 @@ Result<> Connection::established() {
         return chosen;
     }
     step(Event::ready);
+    log_established();
     if (in_kernel_) kernel_->remember(status_text(facts_));
     return {};
 }

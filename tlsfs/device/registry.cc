@@ -8,6 +8,23 @@ namespace {
 constexpr Connection::Number kLastNumber = 0x7fffffff;
 }
 
+void Registry::set_policy(Policy policy) {
+    auto next = std::make_shared<const Policy>(std::move(policy));
+    const std::scoped_lock guard(lock_);
+    policy_ = std::move(next);
+}
+
+std::shared_ptr<const Policy> Registry::policy() {
+    const std::scoped_lock guard(lock_);
+    return policy_;
+}
+
+tl::unexpected<Error> Registry::refused(Caller owner, int code, std::string why) {
+    services_.log.say_for(owner.uid, LogLevel::warning,
+                          fmt::format("no connection for user {}: {}", owner.uid, why));
+    return failure(code, std::move(why));
+}
+
 Result<std::shared_ptr<Connection>> Registry::create(Caller owner) {
     const std::scoped_lock guard(lock_);
     return add(owner, take_number(), nullptr);
@@ -24,15 +41,18 @@ Result<std::shared_ptr<Connection>> Registry::create(Caller owner, Connection::N
 Result<std::shared_ptr<Connection>> Registry::add(Caller owner, Connection::Number number,
                                                   std::unique_ptr<KernelEnd> kernel) {
     if (abandoned_) return failure(ENODEV, "the companion is stopping");
-    if (connections_.size() >= limits_.connections) {
-        return failure(ENFILE,
-                       fmt::format("the mount has its {} connections", limits_.connections));
+    const Limits limits = policy_->limits;
+    if (connections_.size() >= limits.connections) {
+        return refused(owner, ENFILE,
+                       fmt::format("the mount has its {} connections", limits.connections));
     }
     const auto known = per_user_.find(owner.uid);
-    if (known != per_user_.end() && known->second >= limits_.per_user) {
-        return failure(EMFILE, fmt::format("the user has their {} connections", limits_.per_user));
+    if (known != per_user_.end() && known->second >= limits.per_user) {
+        return refused(owner, EMFILE,
+                       fmt::format("the user has their {} connections", limits.per_user));
     }
-    auto connection = std::make_shared<Connection>(number, owner, services_, std::move(kernel));
+    auto connection =
+        std::make_shared<Connection>(number, owner, services_, policy_, std::move(kernel));
     if (!connection->opened()) return failure(ENODEV, "the connection is over");
     connections_.emplace(number, connection);
     ++per_user_[owner.uid];

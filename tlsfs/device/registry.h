@@ -9,20 +9,22 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/policy.h"
 #include "device/connection.h"
 
 namespace tlsfs {
-
-struct Limits {
-    std::size_t connections = 65536;
-    std::size_t per_user = 16384;
-};
 
 class Registry {
  public:
     using Clock = std::chrono::steady_clock;
 
-    Registry(const Services& services, Limits limits) : services_(services), limits_(limits) {}
+    Registry(const Services& services, Policy policy) : services_(services) {
+        set_policy(std::move(policy));
+    }
+
+    // For the connections from now on; those there are keep theirs.
+    void set_policy(Policy policy);
+    [[nodiscard]] std::shared_ptr<const Policy> policy();
 
     // A new connection, already opened() once. EMFILE: the user has enough; ENFILE: the mount has.
     [[nodiscard]] Result<std::shared_ptr<Connection>> create(Caller owner);
@@ -48,12 +50,13 @@ class Registry {
     [[nodiscard]] Connection::Number take_number();
     [[nodiscard]] Result<std::shared_ptr<Connection>> add(Caller owner, Connection::Number number,
                                                           std::unique_ptr<KernelEnd> kernel);
+    [[nodiscard]] tl::unexpected<Error> refused(Caller owner, int code, std::string why);
 
     const Services services_;
-    const Limits limits_;
 
     std::mutex lock_;  // guards all below; taken before a connection's, and that only while
                        // nobody else knows the connection
+    std::shared_ptr<const Policy> policy_;
     std::map<Connection::Number, std::shared_ptr<Connection>> connections_;
     std::unordered_map<uid_t, std::size_t> per_user_;
     Connection::Number next_ = 0;

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include "core/log.h"
 #include "engine/context.h"
 #include "io/background.h"
 #include "io/reactor.h"
@@ -14,6 +15,7 @@ struct Services {
     Reactor& reactor;
     Background& background;
     ContextCache& contexts;
+    Log& log;
     dev_t mount_device;  // whose files are no carriers
 };
 

@@ -7,10 +7,12 @@
 #include <openssl/err.h>
 #include <openssl/rand.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <filesystem>
 #include <span>
 #include <sstream>
 
@@ -70,6 +72,12 @@ CipherLists cipher_lists(const Settings& settings) {
     }
     if (!lists.tls12.empty()) lists.tls12 += kNeverCiphers;
     return lists;
+}
+
+Settings with_ciphers(const std::string& list) {
+    Settings settings;
+    settings.ciphers = list;
+    return settings;
 }
 
 Result<> set_ciphers_and_versions(SSL_CTX* ssl, const Settings& settings) {
@@ -158,14 +166,7 @@ Result<> load_authorities(SSL_CTX* ssl, const SecretBytes& pem, Role role) {
 }
 
 VerifyPolicy resolve_policy(const Settings& settings, Role role) {
-    VerifyPolicy policy = settings.verify;
-    if (policy.mode != Mode::unset) return policy;
-    if (role == Role::server) {
-        policy.mode = Mode::none;
-    } else {
-        policy.mode = settings.ca.empty() ? Mode::system : Mode::ca;
-    }
-    return policy;
+    return {verify_mode(settings, role), settings.verify.pins};
 }
 
 void set_verification(SSL_CTX* ssl, Role role, Mode mode) {
@@ -272,6 +273,50 @@ std::string environment_or(const char* variable, const char* otherwise) {
     return value != nullptr ? value : otherwise;
 }
 
+std::string trust_stamp(const TrustStore& trust) {
+    if (trust == TrustStore{}) {
+        return file_stamp(
+                   environment_or(X509_get_default_cert_file_env(), X509_get_default_cert_file())) +
+               file_stamp(
+                   environment_or(X509_get_default_cert_dir_env(), X509_get_default_cert_dir()));
+    }
+    std::string stamp;
+    for (const std::string* place : {&trust.file, &trust.directory}) {
+        if (!place->empty()) stamp += file_stamp(*place);
+    }
+    return stamp;
+}
+
+bool fill_store(X509_STORE* store, const TrustStore& trust) {
+    if (trust == TrustStore{}) return X509_STORE_set_default_paths(store) == 1;
+    return (trust.file.empty() || X509_STORE_load_file(store, trust.file.c_str()) == 1) &&
+           (trust.directory.empty() || X509_STORE_load_path(store, trust.directory.c_str()) == 1);
+}
+
+struct Suite {
+    std::uint32_t id;
+    std::string name;
+};
+
+// What a list of known elements comes to.
+std::vector<Suite> suites_of(const std::string& list) {
+    const SslContextPtr scratch = new_context(Role::client);
+    const CipherLists lists = cipher_lists(with_ciphers(list));
+    if (!lists.tls12.empty()) SSL_CTX_set_cipher_list(scratch.get(), lists.tls12.c_str());
+    SSL_CTX_set_ciphersuites(scratch.get(), lists.tls13.c_str());
+    ERR_clear_error();
+    std::vector<Suite> suites;
+    const STACK_OF(SSL_CIPHER)* all = SSL_CTX_get_ciphers(scratch.get());
+    for (int i = 0; i < sk_SSL_CIPHER_num(all); ++i) {
+        const SSL_CIPHER* cipher = sk_SSL_CIPHER_value(all, i);
+        const Suite suite{SSL_CIPHER_get_id(cipher), SSL_CIPHER_get_name(cipher)};
+        // Without a list of its own a version keeps OpenSSL's, and is ruled out elsewhere.
+        const bool listed = is_tls13_suite(suite.name) || !lists.tls12.empty();
+        if (listed) suites.push_back(suite);
+    }
+    return suites;
+}
+
 }  // namespace
 
 TlsContext::~TlsContext() = default;
@@ -291,9 +336,19 @@ Result<> check_groups(const std::string& list) {
     return set_groups(new_context(Role::client).get(), list);
 }
 
-std::string default_cipher_names() {
+Result<> check_ciphers_within(const std::string& list, const std::string& allowed) {
+    const std::vector<Suite> permitted = suites_of(allowed);
+    for (const Suite& suite : suites_of(list)) {
+        if (std::ranges::find(permitted, suite.id, &Suite::id) != permitted.end()) continue;
+        return failure(EACCES,
+                       fmt::format("ciphers: the administrator's policy forbids {}", suite.name));
+    }
+    return {};
+}
+
+std::string cipher_names(const Settings& settings) {
     const SslContextPtr scratch = new_context(Role::client);
-    if (!set_ciphers_and_versions(scratch.get(), Settings{})) return {};
+    if (!set_ciphers_and_versions(scratch.get(), settings)) return {};
     const SslPtr ssl(SSL_new(scratch.get()));
     STACK_OF(SSL_CIPHER)* suites = SSL_get1_supported_ciphers(ssl.get());
     std::string text;
@@ -309,24 +364,51 @@ std::string openssl_version() {
     return fmt::format("openssl {}", OpenSSL_version(OPENSSL_VERSION_STRING));
 }
 
-ContextCache::ContextCache(std::filesystem::path ca_file) : ca_file_(std::move(ca_file)) {}
-
-std::string ContextCache::trust_stamp() const {
-    if (!ca_file_.empty()) return file_stamp(ca_file_);
-    return file_stamp(
-               environment_or(X509_get_default_cert_file_env(), X509_get_default_cert_file())) +
-           file_stamp(environment_or(X509_get_default_cert_dir_env(), X509_get_default_cert_dir()));
-}
-
-Result<> ContextCache::check_trust() const {
-    if (ca_file_.empty()) return {};
+Result<> check_trust_file(const std::string& file) {
+    if (access(file.c_str(), R_OK) != 0) return system_failure(file);
     const StorePtr store(X509_STORE_new());
     ERR_clear_error();
-    if (X509_STORE_load_file(store.get(), ca_file_.c_str()) == 1) return {};
-    return tl::unexpected(take_openssl_error(ca_file_.string(), EINVAL));
+    if (X509_STORE_load_file(store.get(), file.c_str()) == 1) return {};
+    return tl::unexpected(take_openssl_error(file, EINVAL));
 }
 
-Result<> ContextCache::load_trust(SSL_CTX* ssl, const Settings& settings, Mode mode) {
+Result<> check_trust_directory(const std::string& directory) {
+    std::error_code error;
+    // A subject's hash, a dot, a number: OpenSSL looks for no other names.
+    const auto hashed = [](const std::filesystem::directory_entry& entry) {
+        const std::string name = entry.path().filename();
+        const auto hex = [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; };
+        return name.size() > 9 && name[8] == '.' && name[9] != 'r' &&
+               std::all_of(name.begin(), name.begin() + 8, hex);
+    };
+    const std::filesystem::directory_iterator entries(directory, error);
+    if (error) return failure(EINVAL, directory + ": " + error.message());
+    if (std::any_of(begin(entries), end(entries), hashed)) return {};
+    return failure(EINVAL, directory + ": no certificate under its hash: run openssl rehash");
+}
+
+void ContextCache::set_trust(TrustStore trust) {
+    const std::scoped_lock guard(lock_);
+    trust_ = std::move(trust);
+    ++trust_generation_;
+    system_store_.reset();
+    kept_.clear();
+}
+
+ContextCache::Trust ContextCache::trust_now() {
+    Trust trust;
+    unsigned generation = 0;
+    {
+        const std::scoped_lock guard(lock_);
+        trust.store = trust_;
+        generation = trust_generation_;
+    }
+    trust.stamp = fmt::format("{};", generation) + trust_stamp(trust.store);
+    return trust;
+}
+
+Result<> ContextCache::load_trust(SSL_CTX* ssl, const Settings& settings, Mode mode,
+                                  const Trust& trust) {
     if (mode == Mode::ca) {
         if (settings.ca.empty()) return failure(EINVAL, "verify ca: no ca was written");
         return load_authorities(
@@ -334,16 +416,14 @@ Result<> ContextCache::load_trust(SSL_CTX* ssl, const Settings& settings, Mode m
             SSL_CTX_get_ssl_method(ssl) == TLS_server_method() ? Role::server : Role::client);
     }
     if (mode != Mode::system) return {};
-    // Caller holds lock_.
-    const std::string stamp = trust_stamp();
-    if (!system_store_ || stamp != system_stamp_) {
+    if (!system_store_ || trust.stamp != system_stamp_) {
         StorePtr store(X509_STORE_new());
         ERR_clear_error();
-        const int loaded = ca_file_.empty() ? X509_STORE_set_default_paths(store.get())
-                                            : X509_STORE_load_file(store.get(), ca_file_.c_str());
-        if (loaded != 1) return tl::unexpected(take_openssl_error("the trust store", EINVAL));
+        if (!fill_store(store.get(), trust.store)) {
+            return tl::unexpected(take_openssl_error("the trust store", EINVAL));
+        }
         system_store_ = std::move(store);
-        system_stamp_ = stamp;
+        system_stamp_ = trust.stamp;
     }
     SSL_CTX_set1_cert_store(ssl, system_store_.get());
     return {};
@@ -365,7 +445,7 @@ void ContextCache::set_ticket_keys(SSL_CTX* ssl, const std::string& id) {
 }
 
 Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings, Role role,
-                                                        std::string id) {
+                                                        std::string id, const Trust& trust) {
     auto context = std::make_shared<TlsContext>();
     context->ssl = new_context(role);
     if (!context->ssl) return tl::unexpected(take_openssl_error("SSL_CTX_new", ENOMEM));
@@ -387,7 +467,7 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
         return tl::unexpected(set.error());
     if (auto set = set_groups(ssl, settings.groups); !set) return tl::unexpected(set.error());
     if (auto set = load_certificate(ssl, settings); !set) return tl::unexpected(set.error());
-    if (auto set = load_trust(ssl, settings, context->verify.mode); !set) {
+    if (auto set = load_trust(ssl, settings, context->verify.mode, trust); !set) {
         return tl::unexpected(set.error());
     }
     if (auto set = set_alpn(*context); !set) return tl::unexpected(set.error());
@@ -410,13 +490,14 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
 
 Result<std::shared_ptr<const TlsContext>> ContextCache::get(const Settings& settings, Role role,
                                                             uid_t owner) {
-    const bool system_trust = resolve_policy(settings, role).mode == Mode::system;
-    std::string id = policy_id(settings, role, owner, system_trust ? trust_stamp() : "");
+    const bool system_trust = verify_mode(settings, role) == Mode::system;
+    const Trust trust = system_trust ? trust_now() : Trust{};
+    std::string id = policy_id(settings, role, owner, trust.stamp);
     const std::scoped_lock guard(lock_);
     if (const auto found = contexts_.find(id); found != contexts_.end()) {
         if (auto context = found->second.lock()) return context;
     }
-    auto built = build(settings, role, id);
+    auto built = build(settings, role, id, trust);
     if (!built) return tl::unexpected(built.error());
     std::erase_if(contexts_, [](const auto& entry) { return entry.second.expired(); });
     contexts_[id] = *built;

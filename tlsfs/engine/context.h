@@ -6,7 +6,6 @@
 #include <sys/types.h>
 
 #include <array>
-#include <filesystem>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -14,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/policy.h"
 #include "core/result.h"
 #include "core/settings.h"
 #include "engine/openssl_ptr.h"
@@ -36,22 +36,28 @@ struct TlsContext {
 // EINVAL and a text that names the first element OpenSSL does not know.
 [[nodiscard]] Result<> check_ciphers(const std::string& list);
 [[nodiscard]] Result<> check_groups(const std::string& list);
-// The suites that connections use by default, one a line.
-[[nodiscard]] std::string default_cipher_names();
+// EACCES and its name, if `list` lets in a suite that is not in `allowed`. Both are known.
+[[nodiscard]] Result<> check_ciphers_within(const std::string& list, const std::string& allowed);
+// The suites that a connection with these settings can use, one a line.
+[[nodiscard]] std::string cipher_names(const Settings& settings);
+// An error if it cannot be read, or is no such thing: to be known at start, not at the first
+// handshake.
+[[nodiscard]] Result<> check_trust_file(const std::string& file);
+[[nodiscard]] Result<> check_trust_directory(const std::string& directory);
 // "openssl 3.0.x"
 [[nodiscard]] std::string openssl_version();
 
 class ContextCache {
  public:
-    // `ca_file` replaces the machine's trust store; empty: OpenSSL's default file and directory.
-    explicit ContextCache(std::filesystem::path ca_file = {});
+    explicit ContextCache(TrustStore trust = {}) : trust_(std::move(trust)) {}
+
+    // For the handshakes from now on. What was kept of the store before, the same one too, is read
+    // anew.
+    void set_trust(TrustStore trust);
 
     [[nodiscard]] Result<std::shared_ptr<const TlsContext>> get(const Settings& settings, Role role,
                                                                 uid_t owner);
     SessionCache& sessions() { return sessions_; }
-
-    // EINVAL if the trust store cannot be read: to be known at start, not at the first handshake.
-    [[nodiscard]] Result<> check_trust() const;
 
  private:
     // Ticket keys outlive their context: a server whose connections come one at a time still
@@ -61,17 +67,26 @@ class ContextCache {
     };
     using ContextPtr = std::shared_ptr<const TlsContext>;
 
+    // A store, and what its files looked like when somebody asked for it.
+    struct Trust {
+        TrustStore store;
+        std::string stamp;
+    };
+
+    // These need lock_.
     [[nodiscard]] Result<std::shared_ptr<TlsContext>> build(const Settings& settings, Role role,
-                                                            std::string id);
+                                                            std::string id, const Trust& trust);
     [[nodiscard]] Result<> load_trust(SSL_CTX* ssl, const Settings& settings,
-                                      VerifyPolicy::Mode mode);
-    [[nodiscard]] std::string trust_stamp() const;
+                                      VerifyPolicy::Mode mode, const Trust& trust);
     void set_ticket_keys(SSL_CTX* ssl, const std::string& id);
 
-    std::filesystem::path ca_file_;
+    [[nodiscard]] Trust trust_now();
+
     SessionCache sessions_;
 
     std::mutex lock_;  // guards all below
+    TrustStore trust_;
+    unsigned trust_generation_ = 0;  // set_trust() calls
     std::unordered_map<std::string, std::weak_ptr<const TlsContext>> contexts_;
     std::list<ContextPtr> kept_;  // the newest without a private key, kept while unused
     StorePtr system_store_;

@@ -196,7 +196,7 @@ Opened open_place(fuse_req_t req, Place place, int flags) {
         case Node::clone:
             return open_clone(req);
         case Node::ciphers:
-            return {open_text(default_cipher_names())};
+            return {open_text(cipher_names(first_settings(*server_of(req).registry().policy())))};
         case Node::engines:
             return {open_text(engines_text(server_of(req)))};
         case Node::attach:

@@ -48,12 +48,12 @@ class FuseArguments {
 };
 
 // The module is the system mount's. Its absence is no failure; that it cannot be used is said.
-std::optional<AgentDevice> open_module(const ServerOptions& options) {
+std::optional<AgentDevice> open_module(const ServerOptions& options, Log& log) {
     if (!options.all_users) return std::nullopt;
     auto device = AgentDevice::open();
     if (device) return std::move(*device);
     if (device.error().code != ENOENT) {
-        fmt::print(stderr, "tlsfs: without the kernel's engine: {}\n", device.error().text);
+        log.say(LogLevel::warning, "without the kernel's engine: " + device.error().text);
     }
     return std::nullopt;
 }
@@ -64,11 +64,12 @@ bool is_served(const std::string& mount_point) {
            access((mount_point + "/clone").c_str(), F_OK) == 0;
 }
 
-// libfuse speaks to stderr as it pleases. What it says while mounting is the cause of our own one
-// line; later it is a line of its own.
+// libfuse speaks as it pleases. What it says while mounting is the cause of our own one line; later
+// it is a line of its own.
 class FuseLog {
  public:
-    FuseLog() {
+    explicit FuseLog(Log& log) {
+        log_ = &log;
         last_.clear();
         fuse_set_log_func(note);
     }
@@ -91,9 +92,10 @@ class FuseLog {
         last_ += format(form, arguments);  // it says one line in several calls
     }
     static void print(fuse_log_level, const char* form, va_list arguments) {
-        fmt::print(stderr, "tlsfs: {}\n", format(form, arguments));
+        log_->say_for(0, LogLevel::error, format(form, arguments));  // who causes it is unknown
     }
     static inline std::string last_;  // one mount is made, by one thread
+    static inline Log* log_ = nullptr;
 };
 
 Result<dev_t> device_of(const std::string& mount_point) {
@@ -107,21 +109,21 @@ Result<dev_t> device_of(const std::string& mount_point) {
 
 }  // namespace
 
-Server::Server(ServerOptions options) : options_(std::move(options)), contexts_(options_.ca_file) {}
+Server::Server(ServerOptions options, Log& log)
+    : options_(std::move(options)), log_(log), contexts_(options_.policy.trust) {}
 
 Server::~Server() {
     stop();
     if (session_ != nullptr) fuse_session_destroy(session_);
 }
 
-Result<std::unique_ptr<Server>> Server::mount(ServerOptions options) {
-    std::unique_ptr<Server> server(new Server(std::move(options)));
+Result<std::unique_ptr<Server>> Server::mount(ServerOptions options, Log& log) {
+    std::unique_ptr<Server> server(new Server(std::move(options), log));
     if (auto mounted = server->mount(); !mounted) return tl::unexpected(mounted.error());
     return server;
 }
 
 Result<> Server::mount() {
-    if (auto trusted = contexts_.check_trust(); !trusted) return trusted;
     clear_dead_mount(options_.mount_point);
     if (is_served(options_.mount_point)) {
         return failure(EBUSY, options_.mount_point + " is served already");
@@ -129,8 +131,8 @@ Result<> Server::mount() {
     auto tie = unmount_after_death(options_.mount_point);
     if (!tie) return tl::unexpected(tie.error());
     unmounter_ = std::move(*tie);
-    const FuseLog log;
-    auto module = open_module(options_);
+    const FuseLog fuse_log(log_);
+    auto module = open_module(options_, log_);
     FuseArguments arguments(options_, module.has_value());
     session_ = fuse_session_new(arguments.get(), &operations(), sizeof(fuse_lowlevel_ops), this);
     if (session_ == nullptr) return failure(EINVAL, FuseLog::cause("mount options"));
@@ -142,7 +144,7 @@ Result<> Server::mount() {
     const auto device = device_of(options_.mount_point);
     if (!device) return tl::unexpected(device.error());
     device_ = *device;
-    registry_.emplace(Services{reactor_, background_, contexts_, device_}, options_.limits);
+    registry_.emplace(Services{reactor_, background_, contexts_, log_, device_}, options_.policy);
     if (module) agent_ = std::make_shared<Agent>(std::move(*module), reactor_, *registry_);
     attach_socket_ = std::make_shared<AttachSocket>(reactor_, background_, *registry_);
     return {};
@@ -166,6 +168,11 @@ Result<> Server::start(std::function<void()> on_unmount) {
     if (!watch) return tl::unexpected(watch.error());
     mount_watch_ = std::move(*watch);
     return {};
+}
+
+void Server::set_policy(const Policy& policy) {
+    contexts_.set_trust(policy.trust);
+    registry_->set_policy(policy);
 }
 
 void Server::work() {

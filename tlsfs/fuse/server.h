@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,14 +24,13 @@ struct ServerOptions {
     std::string mount_point;
     std::vector<std::string> mount_options;  // beside ours, as -o takes them
     bool all_users = false;                  // a system mount
-    std::filesystem::path ca_file;           // empty: the machine's trust store
-    Limits limits;
+    Policy policy;                           // at first
 };
 
 class Server {
  public:
     // Mounts. The errno of what went wrong.
-    [[nodiscard]] static Result<std::unique_ptr<Server>> mount(ServerOptions options);
+    [[nodiscard]] static Result<std::unique_ptr<Server>> mount(ServerOptions options, Log& log);
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
     ~Server();
@@ -40,6 +38,8 @@ class Server {
     // Starts to answer; when it returns the whole tree is there. `on_unmount` is called, on a
     // thread of the server, when the mount has gone by other hands.
     [[nodiscard]] Result<> start(std::function<void()> on_unmount);
+    // For the connections from now on. Its trust store is read anew, for every handshake to come.
+    void set_policy(const Policy& policy);
     // Ends every connection, answers everybody who waits, and unmounts.
     void stop();
 
@@ -54,12 +54,13 @@ class Server {
     [[nodiscard]] time_t since() const { return since_; }
 
  private:
-    explicit Server(ServerOptions options);
+    Server(ServerOptions options, Log& log);
     [[nodiscard]] Result<> mount();
     void work();
     void stop_workers();
 
     const ServerOptions options_;
+    Log& log_;
     const time_t since_ = time(nullptr);
     fuse_session* session_ = nullptr;
     dev_t device_ = 0;

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// What the administrator allows on a mount, and no program can weaken: tlsfs.conf(5).
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <set>
+#include <string>
+
+#include "core/ctl.h"
+#include "core/result.h"
+#include "core/settings.h"
+
+namespace tlsfs {
+
+struct Limits {
+    std::size_t connections = 65536;
+    std::size_t per_user = 16384;
+};
+
+// What `verify system` trusts. Both empty: the machine's store.
+struct TrustStore {
+    std::string file;       // certificates as PEM
+    std::string directory;  // certificates under the hashes of their subjects
+    bool operator==(const TrustStore&) const = default;
+};
+
+// The default forbids nothing.
+struct Policy {
+    using Mode = VerifyPolicy::Mode;
+
+    TlsVersion min_version = TlsVersion::tls12;
+    std::string ciphers;  // these are used, and no others may be asked for; empty: any may
+    std::set<Mode> client_verify{Mode::system, Mode::ca, Mode::pin, Mode::none};
+    std::chrono::milliseconds max_timeout{kMaxTimeout};
+    TrustStore trust;
+    Limits limits;
+};
+
+// What a connection begins with.
+[[nodiscard]] Settings first_settings(const Policy& policy);
+
+// EACCES and the reason, where the policy forbids what a ctl line asks for; `settings` is what the
+// lines before it have asked for. Ciphers are not looked at: to know them takes OpenSSL.
+[[nodiscard]] Result<> permits(const Policy& policy, const Command& command,
+                               const Settings& settings);
+
+// How the peer is verified if the handshake begins with these settings; never `unset`.
+[[nodiscard]] VerifyPolicy::Mode verify_mode(const Settings& settings, Role role);
+
+}  // namespace tlsfs
