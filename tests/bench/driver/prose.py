@@ -37,4 +37,25 @@ endpoint has said that it has everything.
     "echo": """
 One connection; the application writes a message, waits for the same bytes back, and takes the time of each round trip.
 """,
+    "short": """
+One HTTPS GET of 1 KiB as a whole process, from its start to its end, 200 in a row: `tlsclient` with the request on its
+standard input, the README's bash example, curl, and `openssl s_client -quiet`. CPU is that of the process, of its children, and
+of the companion. tlsclient and bash resume the session of the job before, from the companion's cache, unless they are told not
+to; s_client does so from a file with `-sess_in`; this curl has no way to. All trust the benchmark's root alone, except in the
+rows with the machine's trust store: there everybody trusts all of Debian's authorities too, as they do when nothing else is
+said, which the companion has loaded once.
+""",
+    "handshakes": """
+A connection is made, a request of 16 bytes sent, one byte received, the connection closed; over and over, by one thread, and by
+eight. On the client's side the program and tlsfs connect to the endpoint, and verify it. On the server's side a client that
+verifies nothing, so as to be light, connects to a server with eight threads, in which SSL_accept, or the files, make the
+connection; the certificate and the key are written to each connection of tlsfs. CPU is that of the side that is measured.
+""",
+    "many": """
+Busy: a thread a connection sends 16 KiB, waits for one byte that says it came, and does so again; what is counted has arrived.
+Idle: connections are opened by eight threads, with one round trip of 64 bytes each, and then all wait in one epoll set; a message
+goes out on one of them, and the time is taken until epoll has named that one and the 64 bytes of the answer have been read. Memory
+is the growth of anonymous resident memory of the companion, of the proxy, or of the program. Two descriptors for each connection is what a proxy needs, so that the machine's
+limit of descriptors may keep it below the number of connections that others have: the column says so.
+""",
 }

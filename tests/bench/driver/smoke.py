@@ -4,7 +4,7 @@
 from . import document
 from .contestants import all_of, started
 from .endpoint import Endpoint
-from .job import Client, client_arguments
+from .job import client
 from .scene import Failed
 
 
@@ -14,8 +14,8 @@ def check_refusals(scene, options):
     with started(scene, endpoint.port, all_of(options)) as (ready, _):
         for contestant in ready:
             try:
-                with Client(scene, client_arguments(contestant, "echo", {"block": 64, "count": 1}), 20) as client:
-                    client.wait_until_ready()
+                with client(scene, contestant.arguments(), "echo", 20, block=64, count=1) as program:
+                    program.wait_until_ready()
             except Failed:
                 continue
             raise Failed(f"{contestant.title} talks to a stranger")

@@ -3,5 +3,8 @@
 
 from .bulk import Bulk
 from .echo import Echo
+from .handshakes import Handshakes
+from .many import Many
+from .short import Short
 
-TABLES = {table.name: table for table in (Bulk(), Echo())}
+TABLES = {table.name: table for table in (Bulk(), Echo(), Short(), Handshakes(), Many())}

@@ -33,7 +33,7 @@ class Bulk(Table):
             got = measure(scene, contestant, endpoint, DIRECTIONS[direction], block=SIZES[size], count=count, check=check)
             gigabytes = count / 1e9
             return {"rate": gigabytes / got["seconds"], "cpu": got["cpu"] / gigabytes,
-                    "client": got["client"] / gigabytes, "endpoint": got["endpoint"] / gigabytes}
+                    "own": got["own"] / gigabytes, "endpoint": got["endpoint"] / gigabytes}
 
         cases = [f"{direction} {size}" for direction in DIRECTIONS for size in SIZES]
         self.interleave(scene, result, all_of(options), cases, one)
