@@ -42,8 +42,11 @@ def write_document(options):
 def run(options):
     for name in options.tables:
         with Scene(options) as scene:
+            if options.guest:
+                TABLES[name].in_guest(scene, options)
+                return
             result = TABLES[name].run(scene, options)
-            if options.mode == "smoke":
+            if options.mode == "smoke" and name == options.tables[0]:
                 check_refusals(scene, options)
         results.save(result, options.results)
         print("\n".join(document.section(result)), flush=True)

@@ -31,6 +31,7 @@ def parse(argv=None):
         prog="tools/bench", description="Measures tlsfs beside what it replaces, and writes docs/BENCHMARKS.md.")
     parser.add_argument("tables", nargs="*", metavar="NAME", help=f"only these tables: {', '.join(TABLES)}")
     how = parser.add_mutually_exclusive_group()
+    how.add_argument("--full", action="store_true", help=argparse.SUPPRESS)
     how.add_argument("--quick", action="store_true", help="a first answer in two minutes; the document stays as it is")
     how.add_argument("--smoke", action="store_true", help="see that everything works; judges no speed")
     how.add_argument("--document", action="store_true", help="measure nothing, write the document from the last full runs")

@@ -51,6 +51,13 @@ eight. On the client's side the program and tlsfs connect to the endpoint, and v
 verifies nothing, so as to be light, connects to a server with eight threads, in which SSL_accept, or the files, make the
 connection; the certificate and the key are written to each connection of tlsfs. CPU is that of the side that is measured.
 """,
+    "kernel": """
+A virtual machine without KVM, with one processor and a clock that counts instructions (`tests/vm/run RELEASE --icount`): its time
+is the length of the path, the same at every run, and says nothing of caches or of hardware that does AES. It is the time of both
+ends on one processor, the light endpoint's included. Bulk is 128 KiB at a time. The plain kTLS socket is what a program has that
+does the handshake and sets the keys itself; the endpoint sends no session tickets here, because such a socket cannot read past
+them. With `sendfile` the data comes from a file in memory.
+""",
     "many": """
 Busy: a thread a connection sends 16 KiB, waits for one byte that says it came, and does so again; what is counted has arrived.
 Idle: connections are opened by eight threads, with one round trip of 64 bytes each, and then all wait in one epoll set; a message

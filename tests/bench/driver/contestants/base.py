@@ -35,6 +35,10 @@ class Contestant:
     def version(self):
         return None
 
+    def most_connections(self, descriptors):
+        """How many it can have where a process may have so many descriptors."""
+        return descriptors - 400
+
 
 class Proxy(Contestant):
     """Takes plain TCP on a port of its own, and speaks TLS to the endpoint."""
@@ -67,6 +71,9 @@ class Proxy(Contestant):
     @property
     def sessions(self):
         return [self.service.session]
+
+    def most_connections(self, descriptors):
+        return descriptors // 2 - 200
 
 
 def first_line(argv):

@@ -27,8 +27,11 @@ class KernelSocket(Contestant):
     title = "plain kTLS socket"
 
     def missing(self, scene):
-        with open("/proc/sys/net/ipv4/tcp_available_ulp", encoding="ascii") as file:
-            return None if "tls" in file.read().split() else "this kernel has no kTLS"
+        try:
+            with open("/proc/sys/net/ipv4/tcp_available_ulp", encoding="ascii") as file:
+                return None if "tls" in file.read().split() else "kernel TLS is not loaded"
+        except FileNotFoundError:
+            return "this kernel has no kernel TLS"
 
     def start(self, scene, port):
         self.port = port

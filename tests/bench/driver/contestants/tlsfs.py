@@ -14,10 +14,12 @@ def is_mounted(path):
 
 
 class Tlsfs(Contestant):
-    """`lines` go to every ctl before `client`; `build` is the build directory it comes from."""
+    """`build` is the build directory it comes from, `lines` go to every ctl before `client`, `flags` to tlsfs; it takes
+    part only where the file `needs` is, and trusts `ca`, or else the benchmark's root."""
 
-    def __init__(self, build, key="tlsfs", title="tlsfs", lines=(), ca=None):
-        self.build, self.key, self.title, self.lines, self.ca = build, key, title, lines, ca
+    def __init__(self, build, key="tlsfs", title="tlsfs", lines=(), flags=(), needs="/dev/fuse", ca=None):
+        self.build, self.key, self.title, self.lines, self.flags = build, key, title, lines, flags
+        self.needs, self.ca = needs, ca
 
     @property
     def program(self):
@@ -30,13 +32,13 @@ class Tlsfs(Contestant):
     def missing(self, scene):
         if not self.program.exists():
             return f"there is no {self.program}"
-        return None if os.path.exists("/dev/fuse") else "there is no /dev/fuse"
+        return None if os.path.exists(self.needs) else f"there is no {self.needs}"
 
     def start(self, scene, port):
         self.port = port
         self.mount = scene.new_path("mount")
         self.mount.mkdir(mode=0o755)
-        self.service = Service(scene, [self.program, "-f", "--ca-file", self.ca or scene.ca, self.mount],
+        self.service = Service(scene, [self.program, "-f", *self.flags, "--ca-file", self.ca or scene.ca, self.mount],
                                stdout=subprocess.DEVNULL)
         self.service.wait_until(lambda: is_mounted(self.mount) and os.path.exists(self.mount / "clone"), "the mount")
 

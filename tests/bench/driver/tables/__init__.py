@@ -4,7 +4,8 @@
 from .bulk import Bulk
 from .echo import Echo
 from .handshakes import Handshakes
+from .kernel import Kernel
 from .many import Many
 from .short import Short
 
-TABLES = {table.name: table for table in (Bulk(), Echo(), Short(), Handshakes(), Many())}
+TABLES = {table.name: table for table in (Bulk(), Echo(), Short(), Handshakes(), Many(), Kernel())}

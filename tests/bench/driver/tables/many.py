@@ -20,12 +20,6 @@ def contestants(options):
     return [*companions(options), OpensslProgram(), Stunnel(), Haproxy(), Nginx()]
 
 
-def most_connections(contestant):
-    """What the limit of descriptors allows: a proxy takes two for a connection, all others one."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 400
-    return limit // 2 if contestant.is_proxy else limit
-
-
 class Many(Table):
     name = "many"
     title = "Many connections"
@@ -57,7 +51,7 @@ class Many(Table):
     def measure_idle(self, scene, options, result):
         # Each with an endpoint and processes of its own, so that nobody's memory is left from before.
         def one(case, contestant):
-            count = min(int(case.split()[0]), most_connections(contestant))
+            count = min(int(case.split()[0]), contestant.most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
             endpoint = Endpoint(scene)
             contestant.start(scene, endpoint.port)
             try:
