@@ -138,15 +138,14 @@ static int tlsdev_ctl_command_alone(struct tlsdev_connection *connection,
 static ssize_t tlsdev_ctl_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct tlsdev_ctl *ctl = iocb->ki_filp->private_data;
-	size_t length = iov_iter_count(from);
 	struct tlsdev_request *request;
-	int ret;
+	ssize_t ret;
 
 	if (!user_backed_iter(from))
 		return -EINVAL;
 	if (!tlsdev_ctl_is_writer_opener(iocb->ki_filp))
 		return -EPERM;
-	if (!length)
+	if (!iov_iter_count(from))
 		return 0;
 	ret = tlsdev_connection_wait_named(ctl->connection);
 	if (ret)
@@ -160,8 +159,10 @@ static ssize_t tlsdev_ctl_write_iter(struct kiocb *iocb, struct iov_iter *from)
 		ret = tlsdev_request_wait(ctl->connection, request);
 	else if (ret == -EUNATCH)
 		ret = tlsdev_ctl_command_alone(ctl->connection, request);
+	if (!ret)
+		ret = request->length;
 	tlsdev_request_put(request);
-	return ret ?: length;
+	return ret;
 }
 
 /* POLLIN: no handshake is under way (any more). Lines can be written at any time. */

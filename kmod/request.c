@@ -4,6 +4,7 @@
 #include <linux/cred.h>
 #include <linux/ctype.h>
 #include <linux/file.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/nsproxy.h>
 #include <linux/pid.h>
@@ -97,13 +98,23 @@ static void tlsdev_request_take_carriers(struct tlsdev_request *request)
 		tlsdev_request_drop_carriers(request);
 }
 
+/* Of a longer write the whole lines that fit are taken. A line that does not fit is too long anyway. */
+static void tlsdev_request_cut(struct tlsdev_request *request)
+{
+	size_t whole = request->length;
+
+	while (whole && request->text[whole - 1] != '\n')
+		whole--;
+	if (whole)
+		request->length = whole;
+}
+
 struct tlsdev_request *tlsdev_request_create(struct iov_iter *from, bool nonblock)
 {
+	size_t wanted = iov_iter_count(from);
+	size_t length = min_t(size_t, wanted, TLSDEV_LINES_MAX);
 	struct tlsdev_request *request;
-	size_t length = iov_iter_count(from);
 
-	if (length > TLSDEV_LINES_MAX)
-		return ERR_PTR(-EINVAL);
 	request = kvzalloc(struct_size(request, text, length), GFP_KERNEL_ACCOUNT);
 	if (!request)
 		return ERR_PTR(-ENOMEM);
@@ -120,6 +131,8 @@ struct tlsdev_request *tlsdev_request_create(struct iov_iter *from, bool nonbloc
 	request->gid = current_egid();
 	request->pid = get_pid(task_tgid(current));
 	request->length = length;
+	if (length < wanted)
+		tlsdev_request_cut(request);
 	tlsdev_request_take_carriers(request);
 	return request;
 }

@@ -40,6 +40,7 @@
 #define TLSDEV_ALERT_DECODE_ERROR	50
 #define TLSDEV_ALERT_PROTOCOL_VERSION	70
 #define TLSDEV_ALERT_USER_CANCELED	90
+#define TLSDEV_ALERT_NO_RENEGOTIATION	100
 
 /* So many control records are taken out at a time; then signals are looked at again. */
 #define TLSDEV_RECORDS_AT_ONCE	32
@@ -86,6 +87,56 @@ void tlsdev_stream_start(struct tlsdev_connection *connection, struct file *carr
 	connection->socket = sock_from_file(carrier);
 	connection->tls13 = tlsdev_stream_tls(connection->socket)->prot_info.version ==
 			    TLS_1_3_VERSION;
+}
+
+/* ---- alerts ---- */
+
+/*
+ * Under tx_gate, for writing. Never waits: -EAGAIN if that were needed.
+ *
+ * kTLS sends under a mutex of its own which MSG_DONTWAIT does not cover; someone
+ * who writes to the socket beside us, not through data, can hold it for long.
+ * Looking first does not close that hole, but makes it a matter of luck.
+ */
+static int tlsdev_stream_send_alert(struct tlsdev_connection *connection, u8 level, u8 alert)
+{
+	union {
+		struct cmsghdr header;
+		u8 space[CMSG_SPACE(sizeof(u8))];
+	} control = {};
+	u8 record[2] = { level, alert };
+	struct kvec vec = { .iov_base = record, .iov_len = sizeof(record) };
+	struct msghdr message = {
+		.msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+
+	if (mutex_is_locked(&tlsdev_stream_tls(connection->socket)->tx_lock))
+		return -EAGAIN;
+	control.header.cmsg_level = SOL_TLS;
+	control.header.cmsg_type = TLS_SET_RECORD_TYPE;
+	control.header.cmsg_len = CMSG_LEN(sizeof(u8));
+	*(u8 *)CMSG_DATA(&control.header) = TLSDEV_RECORD_ALERT;
+	return kernel_sendmsg(connection->socket, &message, &vec, 1, sizeof(record));
+}
+
+/*
+ * A handshake message in TLS 1.2 asks for another handshake, which is refused as
+ * RFC 5246 section 7.2.2 has it. A refusal that cannot go out at once is left out.
+ */
+static void tlsdev_stream_refuse_handshake(struct tlsdev_connection *connection)
+{
+	if (!down_write_trylock(&connection->tx_gate))
+		return;
+	if (!READ_ONCE(connection->tx_end))
+		tlsdev_stream_send_alert(connection, TLSDEV_LEVEL_WARNING,
+					 TLSDEV_ALERT_NO_RENEGOTIATION);
+	up_write(&connection->tx_gate);
+
+	/* Writing was ended meanwhile, and nobody could send the last record before us. */
+	if (unlikely(READ_ONCE(connection->tx_end)))
+		tlsdev_stream_farewell(connection);
 }
 
 /* ---- how the stream ends ---- */
@@ -138,12 +189,14 @@ static int tlsdev_stream_judge_alert(struct tlsdev_connection *connection, const
  * be given the next one, reading ends here, with an error that says why.
  */
 static int tlsdev_stream_judge_handshake(struct tlsdev_connection *connection, const u8 *bytes,
-					 size_t length)
+					 size_t length, bool whole)
 {
-	bool key_update = tlsdev_handshake_receive(connection, bytes, length);
-
-	return key_update && connection->tls13 ?
-		tlsdev_stream_end_reading(connection, -EKEYEXPIRED) : 0;
+	if (connection->tls13)
+		return tlsdev_handshake_receive(connection, bytes, length) ?
+			tlsdev_stream_end_reading(connection, -EKEYEXPIRED) : 0;
+	if (whole)
+		tlsdev_stream_refuse_handshake(connection);
+	return 0;
 }
 
 /* What a receive that brought no byte and no control record means. */
@@ -227,7 +280,7 @@ static int tlsdev_stream_take_record(struct tlsdev_connection *connection)
 		if (type != TLSDEV_RECORD_HANDSHAKE || !ret)
 			return tlsdev_stream_abort(connection, -EPROTO,
 						   TLSDEV_ALERT_UNEXPECTED_MESSAGE);
-		ret = tlsdev_stream_judge_handshake(connection, piece, ret);
+		ret = tlsdev_stream_judge_handshake(connection, piece, ret, whole);
 	} while (!ret && !whole);
 	return ret;
 }
@@ -443,34 +496,9 @@ ssize_t tlsdev_stream_write(struct tlsdev_connection *connection, struct iov_ite
 
 /* ---- the last record ---- */
 
-static int tlsdev_stream_send_alert(struct tlsdev_connection *connection, u8 level, u8 alert)
-{
-	union {
-		struct cmsghdr header;
-		u8 space[CMSG_SPACE(sizeof(u8))];
-	} control = {};
-	u8 record[2] = { level, alert };
-	struct kvec vec = { .iov_base = record, .iov_len = sizeof(record) };
-	struct msghdr message = {
-		.msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-
-	control.header.cmsg_level = SOL_TLS;
-	control.header.cmsg_type = TLS_SET_RECORD_TYPE;
-	control.header.cmsg_len = CMSG_LEN(sizeof(u8));
-	*(u8 *)CMSG_DATA(&control.header) = TLSDEV_RECORD_ALERT;
-	return kernel_sendmsg(connection->socket, &message, &vec, 1, sizeof(record));
-}
-
 /*
  * Sends the last record if that was not done yet: the alert that says what was
  * wrong, or close_notify. Never waits: -EAGAIN if that were needed.
- *
- * kTLS sends under a mutex of its own which MSG_DONTWAIT does not cover; someone
- * who writes to the socket beside us, not through data, can hold it for long.
- * Looking first does not close that hole, but makes it a matter of luck.
  */
 int tlsdev_stream_farewell(struct tlsdev_connection *connection)
 {
@@ -482,9 +510,7 @@ int tlsdev_stream_farewell(struct tlsdev_connection *connection)
 	if (!down_write_trylock(&connection->tx_gate))
 		return -EAGAIN;
 	if (!test_bit(TLSDEV_FAREWELL_SENT, &connection->flags)) {
-		if (mutex_is_locked(&tlsdev_stream_tls(connection->socket)->tx_lock)) {
-			ret = -EAGAIN;
-		} else if (alert != TLSDEV_NO_ALERT) {
+		if (alert != TLSDEV_NO_ALERT) {
 			sock_error(connection->socket->sk);	/* kTLS sends nothing over one */
 			ret = tlsdev_stream_send_alert(connection, TLSDEV_LEVEL_FATAL, alert);
 		} else {

@@ -36,7 +36,8 @@
  *	 learns a number that the agent does not know yet.
  *
  * LINES A program wrote to ctl: the bytes of one write(2), exactly; the agent
- *	 splits and parses them. `uid`, `gid` and `pid` (as seen in the agent's
+ *	 splits and parses them. (Of a write longer than TLSDEV_LINES_MAX the
+ *	 whole lines that fit are taken, and that count is what it returns.) `uid`, `gid` and `pid` (as seen in the agent's
  *	 pid namespace, 0 if not visible) are the writer's. The writer waits for
  *	 TLSDEV_IOC_ANSWER with the same id and seq; its errno ends the write.
  *	 Several LINES of one connection can be under way at once.
@@ -57,10 +58,11 @@
  *	 its EINTR; an answer is still welcome and goes nowhere.
  *
  * HANDSHAKE
- *	 Whole handshake messages that came after the handshake, one or more:
- *	 session tickets, key updates. At most TLSDEV_HANDSHAKE_MAX bytes are kept
- *	 for the agent; what comes beyond, and what comes when there is no agent,
- *	 is dropped.
+ *	 Whole handshake messages that came after a TLS 1.3 handshake, one or
+ *	 more: session tickets, key updates. (In TLS 1.2 they can only ask for
+ *	 another handshake; the module refuses.) At most TLSDEV_HANDSHAKE_MAX
+ *	 bytes are kept for the agent; what comes beyond, and what comes when
+ *	 there is no agent, is dropped.
  *
  * CLOSED
  *	 The last of the connection's files was closed. TLSDEV_IOC_QUERY still
@@ -111,7 +113,7 @@
 
 #define TLSDEV_VERSION		1
 
-#define TLSDEV_LINES_MAX	16384	/* bytes in one write to ctl; beyond: EINVAL */
+#define TLSDEV_LINES_MAX	16384	/* bytes of one write to ctl */
 #define TLSDEV_HANDSHAKE_MAX	16384	/* bytes of handshake messages waiting for the agent */
 #define TLSDEV_BLOB_MAX		4096	/* bytes that the agent can leave with a connection */
 #define TLSDEV_REQUESTS_MAX	8	/* unanswered LINES of one connection; beyond: EBUSY */

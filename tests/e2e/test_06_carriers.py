@@ -96,7 +96,7 @@ class Kinds(Case):
         connection.say(f"fd {words}", f"client {NAME}")
         for descriptor in descriptors:
             os.close(descriptor)
-        self.assertEngine(connection, "other")
+        self.assertEngine(connection, family=None)
         return connection
 
     def test_a_pair_of_pipes(self):

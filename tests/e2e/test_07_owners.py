@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 
-from harness import Case, needs_root
+from harness import Case, engine, needs_root
 from harness.certs import NAME
 from harness.device import fields
 from harness.peers import echo, server_context, tcp_pair
@@ -223,8 +223,9 @@ class Attach(Case):
 
     def test_a_program_that_is_not_dumpable_attaches(self):
         first, _ = self.users()
-        self.assertEqual(self.run_attacher("undumpable", user=first),
-                         "fd: Operation not permitted\nattach: ok\necho: hello\n")
+        # The module looks a number up for the writer itself, and needs no leave to look into a process.
+        fd = "fd: taken\n" if engine.name == "kernel" else "fd: Operation not permitted\nattach: ok\n"
+        self.assertEqual(self.run_attacher("undumpable", user=first), fd + "echo: hello\n")
 
     @needs_root
     def test_a_program_in_a_pid_namespace_below_is_served(self):
@@ -349,7 +350,7 @@ class Limits(Case):
         mount = self.mount("--max-connections", "7")
         opened, code = self.open_until_refused(mount)
         self.assertEqual((len(opened), code), (7, errno.ENFILE))
-        done = self.shell("bash", "exec 9<>$TLSFS/clone", mount=mount, user=first)
+        done = self.shell("bash", "exec 9<>$TLSFS/clone && cat <&9", mount=mount, user=first)
         self.assertIn("Too many open files in system", done.stderr)
         opened[3].close()
         until(lambda: self.try_open(mount), "a place that became free")

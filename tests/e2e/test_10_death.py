@@ -2,17 +2,21 @@
 """Point 10: when the companion dies or the mount goes, everybody who waits is told, and the next start works."""
 
 import os
+import random
 import select
 import signal
 import socket
 import subprocess
+import threading
 import time
+import unittest
 
-from harness import TIMEOUT, Case, concurrent, needs_root, program
+from harness import TIMEOUT, Case, concurrent, engine, needs_root, program
 from harness.bulk import echo_server
 from harness.certs import NAME
+from harness.device import read_all, write_all
 from harness.mount import is_mounted
-from harness.peers import silent, tcp_pair
+from harness.peers import tcp_pair
 from harness.processes import descendants, state
 from harness.wait import settles, until
 
@@ -23,26 +27,35 @@ class Waiters:
     def __init__(self, case, mount):
         self.case, self.mount = case, mount
         self.processes, self.kept = [], []
+        self.over = threading.Event()
+        case.addCleanup(self.over.set)
+
+    def silent(self, _):
+        """What the peers do."""
+        self.over.wait()
 
     def start(self):
         case, mount = self.case, self.mount
-        connection, _ = case.connect(mount, silent)
+        connection, _ = case.connect(mount, self.silent)
         data = connection.data()
         self.processes.append(case.spawn(["cat"], stdin=data))
         self.processes.append(case.spawn(["cat"], stdin=connection.data()))
         writers = [case.spawn(["dd", "if=/dev/zero", "bs=1M"], stdout=each) for each in (data, connection.data())]
         settles(lambda: connection.stats()["DataOut"])
         self.processes += writers
-        self.processes.append(self.handshake())
+        self.shaking = self.handshake()
         poll = select.poll()
-        quiet, _ = case.connect(mount, silent)
+        quiet, _ = case.connect(mount, self.silent)
         self.quiet = quiet.data()
         poll.register(self.quiet, select.POLLIN)
         self.poll = case.background(poll.poll, TIMEOUT * 1000)
         time.sleep(0.3)
-        for process in self.processes:
-            case.assertIsNone(process.code(), f"{process.argv}: {process.output()}")
+        self.assertWaiting()
         return self
+
+    def assertWaiting(self):
+        for process in self.processes:
+            self.case.assertIsNone(process.code(), f"{process.argv}: {process.output()}")
 
     def handshake(self):
         """A program that waits in `client` for a peer that says nothing."""
@@ -57,9 +70,13 @@ class Waiters:
         return process
 
     def assertAllReturn(self):
+        """With an error, by themselves. What the kernel carries goes on until its peers go."""
+        self.assertEnds(self.shaking)
+        if engine.outlives_companion:
+            self.assertWaiting()
+            self.over.set()
         for process in self.processes:
-            code = process.wait()
-            self.case.assertGreater(code, 0, f"{process.argv} must end with an error, by itself")
+            self.assertEnds(process)
         self.case.assertNotEqual(self.poll.result(), [], "poll must wake up")
         with self.case.assertRaises(OSError):
             os.read(self.quiet, 1)
@@ -67,6 +84,9 @@ class Waiters:
             os.write(self.quiet, b"x")
         for sock in self.kept:
             sock.close()
+
+    def assertEnds(self, process):
+        self.case.assertGreater(process.wait(), 0, f"{process.argv} must end with an error, by itself")
 
 
 class Death(Case):
@@ -107,7 +127,11 @@ class Death(Case):
         mount.signal(signal.SIGINT)
         self.assertEqual(mount.process.wait(), 0, mount.process.output())
         mount.ended = True
-        self.assertRaises(OSError, os.read, data, 1)
+        if engine.outlives_companion:
+            os.write(data, b"still")
+            self.assertEqual(os.read(data, 100), b"still")
+        else:
+            self.assertRaises(OSError, os.read, data, 1)
         until(lambda: not is_mounted(mount.path), "unmounted")
 
     @needs_root
@@ -206,23 +230,107 @@ class Death(Case):
     @concurrent
     def test_killed_in_the_midst_of_transfers_nobody_hangs(self):
         """At a random moment, with many connections busy; several times."""
-        server = echo_server(self)
         script = """
             exec 4<>$TLSFS/clone; read -r n <&4; cat "$CA" >$TLSFS/$n/ca
             printf 'dial localhost:%s\\nclient\\n' $PORT >&4
             exec 5<>$TLSFS/$n/data; exec 4>&-; cat <&5 >/dev/null & exec cat /dev/zero >&5
         """
         for delay in (0.05, 0.2, 0.4):
-            mount = self.mount()
+            mount, server = self.mount(), echo_server(self)
             environment = {"TLSFS": str(mount.path), "PORT": str(server.port), "CA": self.certs.ca}
             busy = [self.spawn(["dash", "-euc", script], environment=environment) for _ in range(8)]
             time.sleep(delay)
             mount.ended = True
             mount.signal(signal.SIGKILL)
             mount.process.wait()
+            if engine.outlives_companion:
+                server.kill_group()
             for process in busy:
                 self.assertGreater(process.wait(), 0, "an error, by itself")
             until(lambda: not is_mounted(mount.path), "no stale mount stays")
+
+
+class Outlives(Case):
+    """What the kernel carries needs no companion."""
+
+    COUNT, SIZE = 100, 512 << 10
+
+    def small_pair(self):
+        """A TCP connection that holds little, so that a transfer takes its time."""
+        ours, theirs = tcp_pair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        return ours, theirs
+
+    @staticmethod
+    def content(number):
+        return random.Random(number).randbytes(Outlives.SIZE)
+
+    def sends(self, number):
+        """A peer that sends half before the kill and half after it."""
+        def script(peer):
+            content = self.content(number)
+            peer.write(content[:self.SIZE // 2])
+            self.killed.wait()
+            peer.write(content[self.SIZE // 2:])
+            peer.close_notify()
+        return script
+
+    def receives(self, number):
+        def script(peer):
+            content = peer.read_exactly(self.SIZE // 4)
+            self.killed.wait()
+            content += peer.read_all()
+            return content == self.content(number)
+        return script
+
+    def write_pieces(self, connection, number):
+        content, data = self.content(number), connection.data()
+        for start in range(0, self.SIZE, 16384):
+            write_all(data, content[start:start + 16384])
+        connection.close()
+        return True
+
+    @unittest.skipUnless(engine.outlives_companion, "the user engine's connections end with their companion")
+    def test_a_hundred_transfers_survive_sigkill_bit_for_bit_and_the_next_companion_finds_who_is_left(self):
+        mount = self.mount()
+        self.killed = threading.Event()
+        self.addCleanup(self.killed.set)
+        stays, stays_peer = self.connect(mount)
+        transfers, figures = [], []
+        for number in range(self.COUNT):
+            if number % 2:
+                connection, _ = self.connect(mount, self.sends(number), pair=self.small_pair)
+                data = connection.data()
+                transfers.append(self.background(lambda data=data, number=number: read_all(data) == self.content(number)))
+                figures.append((connection, "DataIn"))
+            else:
+                connection, peer = self.connect(mount, self.receives(number), pair=self.small_pair)
+                transfers += [self.background(self.write_pieces, connection, number), peer]
+                figures.append((connection, "DataOut"))
+        until(lambda: all(connection.stats()[what] for connection, what in figures), "all have begun")
+        self.assertTrue(all(transfer.running for transfer in transfers), "none has ended")
+        mount.ended = True
+        mount.signal(signal.SIGKILL)
+        mount.process.wait()
+        self.killed.set()
+        self.assertEqual([transfer.result() for transfer in transfers], [True] * len(transfers))
+
+        until(lambda: not is_mounted(mount.path), "no stale mount stays")
+        again = self.mount(path=mount.path)
+        for connection, _ in figures:
+            connection.close()
+        until(lambda: again.numbers() == [stays.number], "the next companion knows who is left")
+        status = stays.status()
+        self.assertEqual((status["State"], status["Engine"], status["Name"], status["Version"]),
+                         ("Established", "kernel", NAME, "TLSv1.3"))
+        data = stays.data()
+        os.write(data, b"again")
+        self.assertEqual(os.read(data, 100), b"again")
+        self.assertEqual((stays.stats()["DataIn"], stays.stats()["DataOut"]), (5, 5))
+        stays.close()
+        again.wait_until_empty()
+        self.assertEqual(stays_peer.result(), 5)
 
 
 class Idle(Case):

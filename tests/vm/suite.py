@@ -743,6 +743,9 @@ def answers_come_back(agent):
             os.write(ctl.fd, bad)
     with raises(errno.EINVAL):
         os.write(ctl.fd, b"x" * 16385)
+    line = b"verify none\n"
+    if (taken := os.write(ctl.fd, line * 2000)) != 16384 // len(line) * len(line):
+        raise Failure(f"took {taken} bytes, not the whole lines that fit")
     with raises(errno.ENOTCONN):
         ctl.say("client")
     with raises(errno.ENOTCONN):

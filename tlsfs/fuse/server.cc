@@ -47,15 +47,10 @@ class FuseArguments {
     fuse_args args_ = FUSE_ARGS_INIT(0, nullptr);
 };
 
-// The module is the system mount's. Its absence is no failure; that it cannot be used is said.
-std::optional<AgentDevice> open_module(const ServerOptions& options, Log& log) {
-    if (!options.all_users) return std::nullopt;
-    auto device = AgentDevice::open();
-    if (device) return std::move(*device);
-    if (device.error().code != ENOENT) {
-        log.say(LogLevel::warning, "without the kernel's engine: " + device.error().text);
-    }
-    return std::nullopt;
+// The module is the system mount's. ENOENT: it is not there, which is no failure.
+Result<AgentDevice> open_module(const ServerOptions& options) {
+    if (!options.all_users) return failure(ENOENT, "a private mount");
+    return AgentDevice::open();
 }
 
 bool is_served(const std::string& mount_point) {
@@ -132,7 +127,7 @@ Result<> Server::mount() {
     if (!tie) return tl::unexpected(tie.error());
     unmounter_ = std::move(*tie);
     const FuseLog fuse_log(log_);
-    auto module = open_module(options_, log_);
+    auto module = open_module(options_);
     FuseArguments arguments(options_, module.has_value());
     session_ = fuse_session_new(arguments.get(), &operations(), sizeof(fuse_lowlevel_ops), this);
     if (session_ == nullptr) return failure(EINVAL, FuseLog::cause("mount options"));
@@ -145,7 +140,11 @@ Result<> Server::mount() {
     if (!device) return tl::unexpected(device.error());
     device_ = *device;
     registry_.emplace(Services{reactor_, background_, contexts_, log_, device_}, options_.policy);
-    if (module) agent_ = std::make_shared<Agent>(std::move(*module), reactor_, *registry_);
+    if (module) {
+        agent_ = std::make_shared<Agent>(std::move(*module), reactor_, *registry_);
+    } else if (module.error().code != ENOENT) {
+        log_.say(LogLevel::warning, "without the kernel's engine: " + module.error().text);
+    }
     attach_socket_ = std::make_shared<AttachSocket>(reactor_, background_, *registry_);
     return {};
 }

@@ -2,6 +2,7 @@
 """The one place that knows how the engines differ in what a program may see."""
 
 import os
+import socket
 
 from .config import ENGINE
 
@@ -12,9 +13,15 @@ class Engine:
     def __init__(self, name):
         self.name = name
 
-    def expected(self, carrier="tcp", private=False):
-        """The engine that `status` must name for such a connection."""
-        return "kernel" if self.name == "kernel" and carrier == "tcp" and not private else "user"
+    def expected(self, family, mount):
+        """The engine that `status` must name for a connection whose carrier is a socket of this family, or none."""
+        tcp = family in (socket.AF_INET, socket.AF_INET6)
+        return "kernel" if tcp and mount.is_agent else "user"
+
+    @property
+    def outlives_companion(self):
+        """Do established connections go on when the companion is gone?"""
+        return self.name == "kernel"
 
     @property
     def rekeys(self):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .config import program
 from .device import Connection
+from .engine import engine
 from .process import Process
 from .users import open_fuse_to_users
 from .wait import until
@@ -35,18 +36,26 @@ class Mount:
         self.process = Process(case, argv, user=user, environment=environment)
         self.pid = self.process.pid
         self.ended = False
+        # The module has one agent at a time: the first system mount.
+        self.is_agent = engine.name == "kernel" and user is None and not any(each.is_agent for each in self._living(case))
+        case.mounts.append(self)
+
+    @staticmethod
+    def _living(case):
+        return [each for each in case.mounts if each.process.code() is None]
 
     def wait_until_ready(self):
         def ready():
             if self.process.code() is not None:
                 raise AssertionError(f"tlsfs ended with {self.process.code()}: {self.process.output()}")
-            return is_mounted(self.path) and self._has_clone()
-        until(ready, f"{self.path}/clone; tlsfs said: {self.process.output()}")
+            return is_mounted(self.path) and self._answers()
+        until(ready, f"{self.path}/engines; tlsfs said: {self.process.output()}")
 
-    def _has_clone(self):
-        if self.user is None:
-            return os.path.exists(self.file("clone"))
-        return subprocess.run(self.user.wrap(["test", "-e", self.file("clone")])).returncode == 0
+    def _answers(self):
+        """A file that is there may be a dead companion's; one that can be read is not."""
+        cat = ["cat", self.file("engines")]
+        done = subprocess.run(self.user.wrap(cat) if self.user else cat, capture_output=True)
+        return done.returncode == 0
 
     def file(self, name):
         return str(self.path / name)
