@@ -57,6 +57,7 @@ def run(options):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     chosen = options.parse()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Everything in turns: what slows the machine down for a while must not hit one contestant alone."""
 
+import os
 import sys
 
 from .job import breathe
@@ -46,7 +47,8 @@ def run_rounds(table, rounds, cases, contestants, measure):
 
 
 def progress(text):
-    if sys.stderr.isatty():
+    """What is being done; on a terminal only, where it is overwritten. The guest's console is none."""
+    if sys.stderr.isatty() and "TLSVM_MODULE" not in os.environ:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
