@@ -463,6 +463,9 @@ static int tlsdev_agent_dispatch(struct tlsdev_agent *agent, unsigned int comman
 	case TLSDEV_IOC_FORGET:
 		ret = tlsdev_agent_forget(argument);
 		break;
+	case TLSDEV_IOC_LIMITS:
+		ret = tlsdev_connection_set_limits(argument);
+		break;
 	default:
 		ret = -ENOTTY;
 	}
@@ -481,6 +484,7 @@ static long tlsdev_agent_ioctl(struct file *file, unsigned int command, unsigned
 		struct tlsdev_blob blob;
 		struct tlsdev_end end;
 		struct tlsdev_status status;
+		struct tlsdev_limits limits;
 		u64 id;
 	} argument = {};
 	void __user *user = (void __user *)address;

@@ -64,6 +64,14 @@ void tlsdev_connection_put(struct tlsdev_connection *connection)
 	kref_put(&connection->kref, tlsdev_connection_free);
 }
 
+/* Under tlsdev_lock. Those there are stay. */
+int tlsdev_connection_set_limits(const struct tlsdev_limits *limits)
+{
+	max_connections = limits->max_connections;
+	max_per_user = limits->max_per_user;
+	return 0;
+}
+
 /*
  * The table is walked for each open: it is short, opening is rare beside
  * what follows it, and a count kept for each user would have to be kept right.

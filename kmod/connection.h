@@ -106,6 +106,7 @@ int tlsdev_connection_set_state(struct tlsdev_connection *connection,
 int tlsdev_connection_set_carrier(struct tlsdev_connection *connection, struct file *carrier);
 void tlsdev_connection_orphan(struct tlsdev_connection *connection);
 int tlsdev_connection_forget(struct tlsdev_connection *connection);
+int tlsdev_connection_set_limits(const struct tlsdev_limits *limits);
 int tlsdev_connection_wait_named(struct tlsdev_connection *connection);
 void tlsdev_connection_end_writing(struct tlsdev_connection *connection);
 void tlsdev_connection_hang_up(struct tlsdev_connection *connection);

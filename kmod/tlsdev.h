@@ -204,6 +204,12 @@ struct tlsdev_end {
 	__u32 reserved;
 };
 
+/* Of connections at a time. They replace the module's parameters of these names. */
+struct tlsdev_limits {
+	__u32 max_connections;	/* beyond, opening /dev/tls is ENFILE */
+	__u32 max_per_user;	/* beyond, EMFILE */
+};
+
 #define TLSDEV_STATUS_READ_OVER	 1u	/* read_error says how; 0 is the peer's close_notify */
 #define TLSDEV_STATUS_WRITE_OVER 2u	/* `close`, `hangup`, or the connection broke */
 
@@ -241,5 +247,6 @@ struct tlsdev_status {
 #define TLSDEV_IOC_END		_IOW('T', 0xe5, struct tlsdev_end)
 #define TLSDEV_IOC_QUERY	_IOWR('T', 0xe6, struct tlsdev_status)
 #define TLSDEV_IOC_FORGET	_IOW('T', 0xe7, __u64)
+#define TLSDEV_IOC_LIMITS	_IOW('T', 0xe8, struct tlsdev_limits)
 
 #endif

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
+#include <limits>
 #include <tuple>
 
 #include "device/caller.h"
@@ -122,6 +124,12 @@ void Agent::start() {
         watch_ = Reactor::Watch(reactor_, device_->fd(), weak_from_this());
     }
     ready(device_->fd());
+}
+
+void Agent::limit(const Limits& limits) {
+    constexpr std::size_t kMost = std::numeric_limits<__u32>::max();
+    device_->limit({static_cast<__u32>(std::min(limits.connections, kMost)),
+                    static_cast<__u32>(std::min(limits.per_user, kMost))});
 }
 
 void Agent::ready(int) {

@@ -21,6 +21,9 @@ class Agent final : public Reactor::Handler, public std::enable_shared_from_this
           reactor_(reactor),
           registry_(registry) {}
 
+    // From the next opening on.
+    void limit(const Limits& limits);
+
     // Connections that an earlier agent established are named again first.
     void start();
     void stop() {

@@ -74,6 +74,11 @@ Result<> AgentDevice::end(__u64 id, __u32 how) const {
     return done(call(fd(), TLSDEV_IOC_END, argument, "tlsdev"));
 }
 
+void AgentDevice::limit(const tlsdev_limits& limits) const {
+    tlsdev_limits argument = limits;
+    std::ignore = call(fd(), TLSDEV_IOC_LIMITS, argument, "limits");
+}
+
 void AgentDevice::leave_blob(__u64 id, std::string_view blob) const {
     const auto length = std::min<std::size_t>(blob.size(), TLSDEV_BLOB_MAX);
     tlsdev_blob argument{id, reinterpret_cast<__u64>(blob.data()), static_cast<__u32>(length), 0};

@@ -35,6 +35,7 @@ class AgentDevice {
     void leave_blob(__u64 id, std::string_view blob) const;
     [[nodiscard]] std::optional<tlsdev_status> query(__u64 id) const;
     void forget(__u64 id) const;
+    void limit(const tlsdev_limits& limits) const;
 
  private:
     explicit AgentDevice(UniqueFd fd) : fd_(std::move(fd)) {}

@@ -111,9 +111,6 @@ class AttachSocket::Guest final : public Reactor::Handler,
         : host_(std::move(host)), fd_(std::move(fd)) {}
 
     void begin(Reactor& reactor) {
-        // Who connected and who sends need not be the same: both have to be the owner.
-        const int on = 1;
-        setsockopt(fd_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
         watch_ = Reactor::Watch(reactor, fd_.get(), weak_from_this());
         watch_.arm(EPOLLIN);
         reactor.after(kPatience, [weak = weak_from_this()] {
@@ -169,6 +166,10 @@ class AttachSocket::Guest final : public Reactor::Handler,
 Result<> AttachSocket::open(const std::string& mount_point) {
     UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!listener.valid()) return system_failure("attach: socket");
+    // Who connected and who sends need not be the same: both have to be the owner. Guests inherit
+    // it; set on each, it would come too late for a message that is there when it is accepted.
+    const int on = 1;
+    setsockopt(listener.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
     if (auto bound = bind(listener.get(), mount_point); !bound) return bound;
     if (listen(listener.get(), SOMAXCONN) != 0) return system_failure("attach");
     const std::scoped_lock guard(lock_);

@@ -142,6 +142,7 @@ Result<> Server::mount() {
     registry_.emplace(Services{reactor_, background_, contexts_, log_, device_}, options_.policy);
     if (module) {
         agent_ = std::make_shared<Agent>(std::move(*module), reactor_, *registry_);
+        agent_->limit(options_.policy.limits);
     } else if (module.error().code != ENOENT) {
         log_.say(LogLevel::warning, "without the kernel's engine: " + module.error().text);
     }
@@ -172,6 +173,7 @@ Result<> Server::start(std::function<void()> on_unmount) {
 void Server::set_policy(const Policy& policy) {
     contexts_.set_trust(policy.trust);
     registry_->set_policy(policy);
+    if (agent_) agent_->limit(policy.limits);
 }
 
 void Server::work() {

@@ -163,6 +163,15 @@ class Case(unittest.TestCase):
         self.assertEqual(status.get("State"), "Established", status)
         self.assertEqual(status.get("Engine"), expected, status)
 
+    @staticmethod
+    def refuses(function, *arguments):
+        """Does the call fail?"""
+        try:
+            function(*arguments)
+        except OSError:
+            return True
+        return False
+
     def assertErrno(self, code, function, *arguments):
         """The call must fail with `code`, or one of several codes; returns the error."""
         codes = code if isinstance(code, tuple) else (code,)

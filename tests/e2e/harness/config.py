@@ -12,7 +12,7 @@ ENGINE = os.environ.get("E2E_ENGINE", "user")
 # Against hanging only; nothing asserts speed. A sanitizer's build may ask for more.
 TIMEOUT = float(os.environ.get("E2E_PATIENCE", "30"))
 
-PROGRAMS = {"tlsfs": "tlsfs/tlsfs", "tlsclient": "cmd/tlsclient", "tlssrv": "cmd/tlssrv"}
+PROGRAMS = {"tlsfs": "tlsfs/tlsfs", "tlsclient": "cmd/tlsclient", "tlssrv": "cmd/tlssrv", "tlsstat": "cmd/tlsstat"}
 
 
 def program(name):

@@ -52,9 +52,9 @@ class Mount:
         until(ready, f"{self.path}/engines; tlsfs said: {self.process.output()}")
 
     def _answers(self):
-        """A file that is there may be a dead companion's; one that can be read is not."""
-        cat = ["cat", self.file("engines")]
-        done = subprocess.run(self.user.wrap(cat) if self.user else cat, capture_output=True)
+        """`clone` appears last; it may still be a dead companion's, who cannot answer a read of `engines`."""
+        look = ["sh", "-c", f"test -e '{self.file('clone')}' && cat '{self.file('engines')}'"]
+        done = subprocess.run(self.user.wrap(look) if self.user else look, capture_output=True)
         return done.returncode == 0
 
     def file(self, name):
