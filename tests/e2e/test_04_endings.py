@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from harness import Case, concurrent, program
+from harness import TIMEOUT, Case, concurrent, program
 from harness.certs import NAME
 from harness.device import read_all, write_all
 from harness.peers import VERSIONS, client_context, linger_not, reset, server_context, silent, tcp_pair, unix_pair
@@ -448,6 +448,9 @@ class Background(Case):
             time.sleep(0.5)
             with server_context(self.certs).wrap_socket(sock, server_side=True) as tls:
                 tls.sendall(b"hello")
+                seen.wait(TIMEOUT)
+        seen = threading.Event()
+        self.addCleanup(seen.set)
         connection, poll = self.start(late)
         self.assertEqual(connection.status()["State"], "Handshaking")
         self.assertErrno(errno.ENOTCONN, connection.data)

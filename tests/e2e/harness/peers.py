@@ -53,6 +53,16 @@ class Peer:
     def handshake(self):
         self._do(self.tls.do_handshake)
 
+    def first_flight(self):
+        """What a server answers to the client's hello, not sent."""
+        while not self._out.pending:
+            self._receive()
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+        return self._out.read()
+
     def read(self, count=1 << 16):
         """Some bytes; b"" only after close_notify. A bare end of the carrier raises ssl.SSLError."""
         return self._do(self.tls.read, count)
