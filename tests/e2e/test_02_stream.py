@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 
-from harness import Case, concurrent, helper, slow
+from harness import Case, concurrent, helper, scaled, slow
 from harness.bulk import bulk_client, bulk_server, client_of, echo_server, pattern, server_of
 from harness.device import read_all, read_exactly, write_all
 from harness.peers import silent, unix_pair
@@ -60,7 +60,7 @@ class FullDuplex(Case):
 
     @concurrent
     def test_two_threads_transfer_in_both_directions(self):
-        size = 64 * MEGABYTE
+        size = scaled(64 * MEGABYTE)
         ours, peer = bulk_server(self, "--send", str(size), "--expect", str(size))
         connection = client_of(self, self.tlsfs, ours)
         data = connection.data()
@@ -71,7 +71,7 @@ class FullDuplex(Case):
 
     @concurrent
     def test_two_processes_with_their_own_opens_transfer_in_both_directions(self):
-        size = 64 * MEGABYTE
+        size = scaled(64 * MEGABYTE)
         ours, peer = bulk_client(self, "--send", str(size), "--expect", str(size))
         connection = server_of(self, self.tlsfs, ours)
         reader = pattern(self, "check", size, stdin=connection.data())
@@ -306,7 +306,7 @@ class Nonblocking(Case):
             connection.put("ca", self.certs.text("ca.pem"))
             connection.say(f"dial localhost:{server.port}", "client")
             streams.append(connection.data())
-        loop = self.spawn([helper("epoll_loop"), how, str(4 * MEGABYTE), *streams], pass_fds=streams)
+        loop = self.spawn([helper("epoll_loop"), how, str(scaled(4 * MEGABYTE)), *streams], pass_fds=streams)
         self.assertEqual(loop.wait(), 0, loop.output())
         self.assertEqual(loop.output(), "24 streams\n")
 

@@ -253,7 +253,7 @@ class Death(Case):
 class Outlives(Case):
     """What the kernel carries needs no companion."""
 
-    COUNT, SIZE = 100, 512 << 10
+    COUNT, SIZE = 100, 256 << 10
 
     def small_pair(self):
         """A TCP connection that holds little, so that a transfer takes its time."""

@@ -6,12 +6,12 @@ import resource
 import signal
 from pathlib import Path
 
-from harness import Case, concurrent, engine, program
+from harness import Case, concurrent, engine, program, scaled
 from harness.bulk import echo_server
 from harness.processes import descriptors, resident_kib, threads
 from harness.wait import until
 
-PROCESSES, EACH, ROUNDS = 64, 16, 4
+PROCESSES, EACH, ROUNDS = scaled(64), 16, 4
 
 # An ordinary session's limits: few descriptors at first, more for who asks.
 ORDINARY = ["bash", "-c", "ulimit -Sn 1024; exec \"$@\"", "bash"]

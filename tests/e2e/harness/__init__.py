@@ -5,9 +5,9 @@ A test talks to tlsfs only through its mount and its commands, so that the same 
 """
 
 from .case import Case, needs_root, slow, concurrent
-from .config import ENGINE, TIMEOUT, helper, program
+from .config import ENGINE, TIMEOUT, helper, program, scaled
 from .engine import engine
 
 __all__ = [
-    "Case", "ENGINE", "TIMEOUT", "concurrent", "engine", "helper", "needs_root", "program", "slow",
+    "Case", "ENGINE", "TIMEOUT", "concurrent", "engine", "helper", "needs_root", "program", "scaled", "slow",
 ]

@@ -12,7 +12,15 @@ ENGINE = os.environ.get("E2E_ENGINE", "user")
 # Against hanging only; nothing asserts speed. A sanitizer's build may ask for more.
 TIMEOUT = float(os.environ.get("E2E_PATIENCE", "30"))
 
+# What only shows in bulk is tried with less of it on a slow machine.
+SCALE = float(os.environ.get("E2E_SCALE", "1"))
+
 PROGRAMS = {"tlsfs": "tlsfs/tlsfs", "tlsclient": "cmd/tlsclient", "tlssrv": "cmd/tlssrv", "tlsstat": "cmd/tlsstat"}
+
+
+def scaled(count):
+    """That much, or the part of it that this machine is to try."""
+    return max(1, int(count * SCALE))
 
 
 def program(name):
