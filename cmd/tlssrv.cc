@@ -2,7 +2,6 @@
 // tlssrv(8): puts programs that read and write 0 and 1 behind TLS.
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -90,8 +89,6 @@ int serve_listener(const Arguments& arguments) {
     UniqueFd listener = listen_on(*address);
     if (!listener.valid()) return kExitSystem;
     const auto serve_one = [&arguments](UniqueFd socket_fd, const std::string& peer) {
-        constexpr int kOn = 1;  // a record is a whole message: holding one back only costs time
-        setsockopt(socket_fd.get(), IPPROTO_TCP, TCP_NODELAY, &kOn, sizeof(kOn));
         return serve(arguments, Carrier::stream(socket_fd.get()), peer);
     };
     return accept_connections(std::move(listener), arguments.max_children, serve_one);

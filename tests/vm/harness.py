@@ -117,11 +117,11 @@ class Agent:
                 self.lines.append(line.strip())
                 self.lock.notify_all()
 
-    def heard(self, start, seconds=10):
-        """The first line so far that begins so, waited for."""
+    def heard(self, start, end="", seconds=10):
+        """The first line so far that begins and ends so, waited for."""
         with self.lock:
-            found = lambda: next((line for line in self.lines if line.startswith(start)), None)
-            assert self.lock.wait_for(lambda: found() is not None, seconds), f"the agent never said {start!r}"
+            found = lambda: next((line for line in self.lines if line.startswith(start) and line.endswith(end)), None)
+            assert self.lock.wait_for(lambda: found() is not None, seconds), f"the agent never said {start!r} {end!r}"
             return found()
 
     def query(self, number):

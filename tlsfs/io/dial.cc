@@ -5,7 +5,6 @@
 #include <grp.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -179,12 +178,7 @@ Result<UniqueFd> dial_tcp(const command::Dial& target, Clock::time_point deadlin
                           const Cancellation& cancel) {
     const auto list = resolve(target);
     if (!list) return tl::unexpected(list.error());
-    auto fd = Attempts(target, deadline, cancel).run(interleave(list->get()));
-    if (!fd) return fd;
-    // Records are already as large as they should be: nothing is won by waiting for more.
-    const int on = 1;
-    setsockopt(fd->get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return fd;
+    return Attempts(target, deadline, cancel).run(interleave(list->get()));
 }
 
 Result<UniqueFd> dial_unix(const std::string& path, Clock::time_point deadline,
