@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "../../e2e/programs/pattern.h"
 #include "fail.h"
@@ -13,21 +14,28 @@
 namespace bench {
 namespace {
 
+// The buffer begins with a page, as those of cat, cp and dd do.
 struct Bulk {
+    static constexpr std::size_t kPage = 4096;
     explicit Bulk(const Options& options)
         : count(options.number("count")),
           check(options.number("check", 0) != 0),
-          buffer(options.number("block", 128 << 10)) {}
+          memory(options.number("block", 128 << 10) + kPage) {
+        void* begin = memory.data();
+        std::size_t room = memory.size();
+        std::align(kPage, memory.size() - kPage, begin, room);
+        buffer = {static_cast<char*>(begin), memory.size() - kPage};
+    }
     std::uint64_t count;
     bool check;
-    std::vector<char> buffer;
+    std::vector<char> memory;
+    std::span<char> buffer;
 };
 
 void write_all(Stream& stream, Bulk& bulk) {
     for (std::uint64_t done = 0; done < bulk.count; done += bulk.buffer.size()) {
         const auto piece =
-            std::span(bulk.buffer)
-                .first(std::min<std::uint64_t>(bulk.buffer.size(), bulk.count - done));
+            bulk.buffer.first(std::min<std::uint64_t>(bulk.buffer.size(), bulk.count - done));
         if (bulk.check) pattern::fill(done, piece);
         stream.write(piece);
     }
@@ -37,8 +45,7 @@ void read_all(Stream& stream, Bulk& bulk) {
     pattern::Checker checker;
     for (std::uint64_t done = 0; done < bulk.count;) {
         const auto room =
-            std::span(bulk.buffer)
-                .first(std::min<std::uint64_t>(bulk.buffer.size(), bulk.count - done));
+            bulk.buffer.first(std::min<std::uint64_t>(bulk.buffer.size(), bulk.count - done));
         const std::size_t count = stream.read(room);
         done += count;
         if (bulk.check && !checker.accept(room.first(count))) {
