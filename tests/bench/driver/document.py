@@ -11,7 +11,7 @@ def section(result):
     """One table, with its goals."""
     what = TABLES[result.table]
     lines = [f"## {what.title}", "", *NOTES[result.table].strip().splitlines(), ""]
-    lines += [f"`{result.command}`, {result.when}, {result.rounds} rounds, {result.seconds:.0f} s. "
+    lines += [f"`{result.command}`, {result.when}, {result.rounds} round{"s" if result.rounds != 1 else ""}, {result.seconds:.0f} s. "
               f"tlsfs at {result.machine['commit']}; load of the machine before: {result.machine['load']}."]
     for title, reason in result.left_out.items():
         lines.append(f"Left out: {title}, {reason}.")

@@ -3,6 +3,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 
 from .scene import ROOT
@@ -27,18 +28,13 @@ def _system():
 
 
 def _virtual():
-    done = subprocess.run(["systemd-detect-virt"], capture_output=True, text=True) if _has("systemd-detect-virt") else None
-    kind = done.stdout.strip() if done else "none"
-    return f", virtual ({kind})" if kind not in ("none", "") else ""
-
-
-def _has(program):
-    return any(os.access(os.path.join(place, program), os.X_OK) for place in os.environ.get("PATH", "").split(":"))
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return ", virtual" if "hypervisor" in file.read().split() else ""
 
 
 def _commit():
     done = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty", "--exclude=*"], capture_output=True,
-                          text=True) if _has("git") else None
+                          text=True) if shutil.which("git") else None
     return done.stdout.strip() if done and done.returncode == 0 else "unknown"
 
 

@@ -57,6 +57,6 @@ def parse(argv=None):
     return Options(
         tables=said.tables or list(TABLES), mode=mode, rounds=said.rounds, build=build,
         programs=said.programs or ROOT / "build-bench" / "tests" / "bench", also=also,
-        results=ROOT / "build-bench" / "results" / mode, document=ROOT / "docs" / "BENCHMARKS.md",
+        results=build / "results" / mode, document=ROOT / "docs" / "BENCHMARKS.md",
         rewrite=said.document, certificates=said.certificates, guest=said.guest,
         command=" ".join(["tools/bench", *(sys.argv[1:] if argv is None else argv)]))

@@ -62,7 +62,7 @@ them. With `sendfile` the data comes from a file in memory.
 Busy: a thread a connection sends 16 KiB, waits for one byte that says it came, and does so again; what is counted has arrived.
 Idle: connections are opened by eight threads, with one round trip of 64 bytes each, and then all wait in one epoll set; a message
 goes out on one of them, and the time is taken until epoll has named that one and the 64 bytes of the answer have been read. Memory
-is the growth of anonymous resident memory of the companion, of the proxy, or of the program. Two descriptors for each connection is what a proxy needs, so that the machine's
-limit of descriptors may keep it below the number of connections that others have: the column says so.
+is the growth of anonymous resident memory of the companion, of the proxy, or of the program. A proxy needs two descriptors for
+each connection, so the machine's limit of descriptors may keep it below the number that others have: the column says so.
 """,
 }

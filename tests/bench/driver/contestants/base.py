@@ -76,6 +76,10 @@ class Proxy(Contestant):
         return descriptors // 2 - 200
 
 
+def openssl_version():
+    return " ".join((first_line(["openssl", "version"]) or "OpenSSL").split()[:2])
+
+
 def first_line(argv):
     """What a program says of its version."""
     try:

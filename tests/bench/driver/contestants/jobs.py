@@ -5,7 +5,7 @@ from pathlib import Path
 from shutil import which
 
 from ..scene import NAME
-from .base import first_line
+from .base import first_line, openssl_version
 
 SYSTEM_TRUST = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -53,7 +53,7 @@ def curl(key, title, port, ca):
 def s_client(key, title, port, ca, *options, prepare=None):
     return Job(key, title, ["openssl", "s_client", "-quiet", "-verify_quiet", "-verify_return_error", "-CAfile", ca,
                             "-verify_hostname", NAME, "-servername", NAME, "-connect", f"127.0.0.1:{port}", *options],
-               prepare=prepare, version=first_line(["openssl", "version"]))
+               prepare=prepare, version=openssl_version())
 
 
 def all_jobs(scene, port, companions, trusting):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Programs that have TLS in themselves."""
 
-from .base import Contestant, first_line
+from .base import Contestant, openssl_version
 
 
 class OpensslProgram(Contestant):
@@ -17,7 +17,7 @@ class OpensslProgram(Contestant):
         return ["--via", "openssl", "--port", self.port, "--ca", self.ca]
 
     def version(self):
-        return first_line(["openssl", "version"])
+        return openssl_version()
 
 
 class KernelSocket(Contestant):

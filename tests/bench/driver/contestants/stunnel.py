@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
+import subprocess
+
 from ..scene import NAME
-from .base import Proxy, first_line
+from .base import Proxy
 
 CONFIG = """
 foreground = yes
@@ -36,5 +38,5 @@ class Stunnel(Proxy):
         return descriptors * 125 // 256 - 200  # as it reckons itself
 
     def version(self):
-        line = first_line([self.program, "-version"])
-        return " ".join(line.split()[:2]) if line else None
+        said = subprocess.run([self.program, "-version"], capture_output=True, text=True, timeout=10).stderr
+        return next((line.split(" on ")[0] for line in said.splitlines() if line.startswith("stunnel ")), None)
