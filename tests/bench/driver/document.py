@@ -11,8 +11,9 @@ def section(result):
     """One table, with its goals."""
     what = TABLES[result.table]
     lines = [f"## {what.title}", "", *NOTES[result.table].strip().splitlines(), ""]
-    lines += [f"`{result.command}`, {result.when}, {result.rounds} round{"s" if result.rounds != 1 else ""}, {result.seconds:.0f} s. "
-              f"tlsfs at {result.machine['commit']}; load of the machine before: {result.machine['load']}."]
+    lines += [f"`{result.command}`, {result.when}, {result.rounds} round{'s' if result.rounds != 1 else ''}, "
+              f"{result.seconds:.0f} s. tlsfs at {result.machine['commit']}; load of the machine before: "
+              f"{result.machine['load']}."]
     for title, reason in result.left_out.items():
         lines.append(f"Left out: {title}, {reason}.")
     for where, reason in result.failed.items():
@@ -45,7 +46,8 @@ def summary(results):
 def document(results):
     """All of it, as text."""
     missing = [name for name in TABLES if name not in {result.table for result in results}]
-    lines = [*HEAD.strip().splitlines(), "", "## The machine", "", *machine(results), "", "## Goals", "", *summary(results), ""]
+    lines = [*HEAD.strip().splitlines(), "", "## The machine", "", *machine(results), ""]
+    lines += ["## Goals", "", *summary(results), ""]
     if missing:
         lines += [f"Not measured yet: {', '.join(missing)}.", ""]
     for result in results:

@@ -34,7 +34,7 @@ def parse(argv=None):
     how.add_argument("--full", action="store_true", help=argparse.SUPPRESS)
     how.add_argument("--quick", action="store_true", help="a first answer in two minutes; the document stays as it is")
     how.add_argument("--smoke", action="store_true", help="see that everything works; judges no speed")
-    how.add_argument("--document", action="store_true", help="measure nothing, write the document from the last full runs")
+    how.add_argument("--document", action="store_true", help="only write the document, from the last full runs")
     parser.add_argument("--rounds", type=int, default=0, help="how often each measurement is repeated")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=BUILD",
                         help="measure the tlsfs of another build directory too")

@@ -36,7 +36,7 @@ def check_result(result):
         raise Failed(f"{result.table}: {result.failed}")
     for case, contestants in result.samples.items():
         for key in result.titles:
-            if key not in contestants and key not in result.facts.get("elsewhere", {}).get(case, []):
+            if key not in contestants and key not in result.facts.get("not for", {}).get(case, []):
                 raise Failed(f"{result.table}: {key} has no figure of {case}")
     figures = _numbers(result.samples)
     if not figures or not all(isinstance(value, (int, float)) and value >= 0 for value in figures):

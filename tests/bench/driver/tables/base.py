@@ -18,8 +18,9 @@ class Table:
     scales = {}  # mode -> how much is measured
 
     def run(self, scene, options):
-        result = Result(self.name, options.mode, options.command, datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-                        describe(), scale=dict(self.scales[options.mode]))
+        when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+        result = Result(self.name, options.mode, options.command, when, describe(),
+                        scale=dict(self.scales[options.mode]))
         result.rounds = options.rounds or result.scale["rounds"]
         began = time.monotonic()
         self.measure(scene, options, result)

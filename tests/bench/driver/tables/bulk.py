@@ -30,7 +30,8 @@ class Bulk(Table):
             direction, size = case.split(" ", 1)
             # Not a multiple of anything, so that the last piece is a small one.
             count = mib[size] * MIB + 5
-            got = measure(scene, contestant, endpoint, DIRECTIONS[direction], block=SIZES[size], count=count, check=check)
+            got = measure(scene, contestant, endpoint, DIRECTIONS[direction], block=SIZES[size], count=count,
+                          check=check)
             gigabytes = count / 1e9
             return {"rate": gigabytes / got["seconds"], "cpu": got["cpu"] / gigabytes,
                     "own": got["own"] / gigabytes, "endpoint": got["endpoint"] / gigabytes}
@@ -52,7 +53,8 @@ class Bulk(Table):
             [case, show_three(result.ratio(case, "rate", "tlsfs", "program")),
              show_three(result.to_best_proxy(case, "rate")), result.titles.get(result.best_proxy(case, "rate"), "–")]
             for case in result.samples])
-        endpoint = [value for case in result.samples.values() for metrics in case.values() for value in metrics["endpoint"]]
+        endpoint = [value for case in result.samples.values() for metrics in case.values()
+                    for value in metrics["endpoint"]]
         if endpoint:
             lines += ["", f"The endpoint, which all share, is in none of these figures; it used {min(endpoint):.2f} to "
                           f"{max(endpoint):.2f} CPU seconds a GB."]

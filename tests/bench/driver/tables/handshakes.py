@@ -73,7 +73,8 @@ class Handshakes(Table):
 
     @staticmethod
     def gain(result, side, threads, key):
-        return ratios(result.of(f"{side} resumed {threads}", key, "rate"), result.of(f"{side} full {threads}", key, "rate"))
+        resumed, full = (result.of(f"{side} {kind} {threads}", key, "rate") for kind in ("resumed", "full"))
+        return ratios(resumed, full)
 
     def goals(self, result):
         goals = [Goal(f"handshakes, {case}, to the program", "≥", 0.8, result.ratio(case, "rate", "tlsfs", "program"))

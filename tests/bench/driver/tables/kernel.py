@@ -22,8 +22,8 @@ MARK = "BENCH "
 
 def contestants(options):
     return [KernelSocket(),
-            Tlsfs(options.build, key="data", title="`data`, engine kernel", lines=["engine kernel"], needs="/dev/tlsagent"),
-            Tlsfs(options.build, key="user", title="`data`, engine user", lines=["engine user"], flags=["--private"]),
+            Tlsfs(options.build, "data", "`data`, engine kernel", lines=["engine kernel"], needs="/dev/tlsagent"),
+            Tlsfs(options.build, "user", "`data`, engine user", lines=["engine user"], flags=["--private"]),
             OpensslProgram(), Stunnel()]
 
 
@@ -101,9 +101,10 @@ class Kernel(Table):
     @staticmethod
     def add(result, release, got):
         for case, samples in got["samples"].items():
-            result.samples[f"{release} {case}"] = {key: metrics for key, metrics in samples.items() if metrics}
+            place = f"{release} {case}"
+            result.samples[place] = {key: metrics for key, metrics in samples.items() if metrics}
             absent = [key for key, metrics in samples.items() if not metrics]
-            result.facts.setdefault("elsewhere", {})[f"{release} {case}"] = absent
+            result.facts.setdefault("not for", {})[place] = absent
         result.failed.update({f"{key}, Linux {release}": reason for key, reason in got["failed"].items()})
         result.titles.update(got["titles"])
         result.left_out.update(got["left_out"])

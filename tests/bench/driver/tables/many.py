@@ -24,8 +24,9 @@ class Many(Table):
     name = "many"
     title = "Many connections"
     scales = {
-        "full": {"rounds": 7, "busy": [1, 10, 100, 1000], "milliseconds": {"1": 1000, "10": 1000, "100": 2000, "1000": 4000},
-                 "idle": [100, 10000], "idle rounds": 3, "wakes": 2000},
+        "full": {"rounds": 7, "busy": [1, 10, 100, 1000],
+                 "milliseconds": {"1": 1000, "10": 1000, "100": 2000, "1000": 4000}, "idle": [100, 10000],
+                 "idle rounds": 3, "wakes": 2000},
         "quick": {"rounds": 1, "busy": [1, 10, 100, 1000],
                   "milliseconds": {"1": 400, "10": 400, "100": 400, "1000": 1200}, "idle": [2000], "idle rounds": 1,
                   "wakes": 500},
@@ -51,7 +52,8 @@ class Many(Table):
     def measure_idle(self, scene, options, result):
         # Each with an endpoint and processes of its own, so that nobody's memory is left from before.
         def one(case, contestant):
-            count = min(int(case.split()[0]), contestant.most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+            descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            count = min(int(case.split()[0]), contestant.most_connections(descriptors))
             endpoint = Endpoint(scene)
             contestant.start(scene, endpoint.port)
             try:
@@ -91,14 +93,17 @@ class Many(Table):
 
     def render(self, result):
         cases = self.busy_cases(result)
-        lines = [f"**Busy**: blocks of {BLOCK >> 10} KiB on each, GB/s of all together; fairness is the slowest connection's "
-                 "share of the fastest's; CPU seconds a GB (medians)", ""]
-        lines += table(["", *(f"{case.split()[0]}{what}" for case in cases for what in ("", ", fairness", ", CPU"))], [
-            [title, *(show(result.middle(case, key, metric)) for case in cases for metric in ("rate", "fairness", "cpu"))]
+        lines = [f"**Busy**: blocks of {BLOCK >> 10} KiB on each, GB/s of all together; fairness is the slowest "
+                 "connection's share of the fastest's; CPU seconds a GB (medians)", ""]
+        header = ["", *(f"{case.split()[0]}{what}" for case in cases for what in ("", ", fairness", ", CPU"))]
+        lines += table(header, [
+            [title, *(show(result.middle(case, key, metric))
+                      for case in cases for metric in ("rate", "fairness", "cpu"))]
             for key, title in result.titles.items()])
         lines += ["", "**tlsfs against others, busy**: ratio of GB/s, median (minimum … maximum) of the rounds", ""]
         lines += table(["", "to the program", "to the best proxy", "which"], [
-            [case, show_three(result.ratio(case, "rate", "tlsfs", "program")), show_three(result.to_best_proxy(case, "rate")),
+            [case, show_three(result.ratio(case, "rate", "tlsfs", "program")),
+             show_three(result.to_best_proxy(case, "rate")),
              result.titles.get(result.best_proxy(case, "rate"), "–")] for case in cases])
         for case in self.idle_cases(result):
             lines += ["", f"**{case.capitalize()}** (medians)", ""]

@@ -47,7 +47,8 @@ class Short(Table):
             result.left_out.update(left_out)
             store = machine_store(scene)
             if store:
-                trusting, left_out = stack.enter_context(started(scene, endpoint.port, [Tlsfs(options.build, ca=store)]))
+                companion = Tlsfs(options.build, ca=store)
+                trusting, left_out = stack.enter_context(started(scene, endpoint.port, [companion]))
             else:
                 trusting = []
                 result.left_out["the machine's trust store"] = "it is not there (apt-get install ca-certificates)"
@@ -64,8 +65,10 @@ class Short(Table):
 
     def render(self, result):
         case = "one GET"
-        lines = ["**Milliseconds a job** (medians), and tlsclient against it: ratio, median (minimum … maximum) of the rounds", ""]
-        lines += table(["", "wall", "CPU", "of it the companion's", "tlsclient to this, wall", "tlsclient to this, CPU"], [
+        lines = ["**Milliseconds a job** (medians), and tlsclient against it: ratio, median (minimum … maximum) of the "
+                 "rounds", ""]
+        header = ["", "wall", "CPU", "of it the companion's", "tlsclient to this, wall", "tlsclient to this, CPU"]
+        lines += table(header, [
             [title, *(show(result.middle(case, key, metric)) for metric in ("wall", "cpu", "service")),
              *(show_three(result.ratio(case, metric, "tlsclient", key)) for metric in METRICS)]
             for key, title in result.titles.items()])
