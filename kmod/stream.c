@@ -556,10 +556,11 @@ int tlsdev_stream_leave(struct tlsdev_connection *connection)
 		tlsdev_stream_hang_up(connection);
 		return 0;
 	}
-	if (!READ_ONCE(connection->rx_end))
-		tlsdev_stream_settle(connection);
 	if (tlsdev_stream_farewell(connection) == -EAGAIN)
 		return -EAGAIN;
+	/* After it: the peer's answer, its own close_notify, may be here already. */
+	if (!READ_ONCE(connection->rx_end))
+		tlsdev_stream_settle(connection);
 	return tlsdev_stream_is_drained(connection) ? 0 : -EAGAIN;
 }
 

@@ -141,7 +141,7 @@ class KeyUpdates(Case):
         for step in range(keyupdates):
             until(lambda: connection.stats()["DataOut"] > step * self.SIZE // (keyupdates + 1), "progress")
             connection.say("keyupdate")
-        self.assertEqual(both.wait(), 0, both.output())
+        self.assertEqual(both.wait(), 0, f"{both.output()}the peer: {peer.output()}{connection.status()}")
         stats = connection.stats()
         connection.close()
         self.assertEqual(peer.wait(), 0, peer.output())
