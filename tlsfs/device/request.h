@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What a caller asks of a connection, without saying how the question came. Each request is
-// answered exactly once, on any thread, and with no lock held but where a large write is answered
-// first.
+// answered exactly once, on any thread, with no lock held.
 #pragma once
 
 #include <sys/types.h>
