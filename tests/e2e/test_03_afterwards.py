@@ -180,7 +180,7 @@ class KeyUpdates(Case):
         self.assertEqual(updates, 5)
         self.assertGreaterEqual(stats["KeyUpdates"], 5)
 
-    @concurrent
+    # Not among TSan's as long as it can hang there, in about one run of ten, for a cause not yet known.
     @needs_rekey
     def test_both_sides_at_once(self):
         _, updates = self.with_server("--update", "500000", "--request", keyupdates=5)
