@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // tlsclient(1): a TLS connection for a program that reads and writes, or for stdin and stdout.
-#include <charconv>
+
 #include <optional>
 
 #include "arguments.h"
+#include "number.h"
 #include "program.h"
 #include "relay.h"
 #include "report.h"
@@ -49,10 +50,8 @@ void add_options(CommandLine& line, Arguments& arguments) {
 }
 
 std::optional<int> parse_descriptor(std::string_view text) {
-    int fd = -1;
-    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), fd);
-    if (error != std::errc{} || stop != text.data() + text.size() || fd < 0) return std::nullopt;
-    return fd;
+    const auto fd = parse_number<int>(text);
+    return fd && *fd >= 0 ? fd : std::nullopt;
 }
 
 std::optional<Carrier> parse_descriptors(std::string_view text) {

@@ -3,12 +3,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <cstdio>
 #include <optional>
 #include <thread>
 
 #include "arguments.h"
+#include "number.h"
 #include "report.h"
 #include "tlsstat_export.h"
 #include "tlsstat_table.h"
@@ -136,13 +136,6 @@ int watch(const Tree& tree, const Arguments& arguments) {
     }
 }
 
-std::optional<unsigned> parse_number(const std::string& word) {
-    unsigned number = 0;
-    const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), number);
-    if (error != std::errc{} || stop != word.data() + word.size()) return std::nullopt;
-    return number;
-}
-
 int main_with(int argc, const char* const* argv) {
     Arguments arguments;
     CommandLine line(
@@ -155,7 +148,7 @@ int main_with(int argc, const char* const* argv) {
 
     const std::vector<std::string>& words = line.words();
     if (words.size() > 1) return CommandLine::misused("one connection at a time");
-    const auto number = words.empty() ? std::nullopt : parse_number(words.front());
+    const auto number = words.empty() ? std::nullopt : parse_number<unsigned>(words.front());
     if (!words.empty() && !number) {
         return CommandLine::misused("'" + plain(words.front()) + "' is no number of a connection");
     }

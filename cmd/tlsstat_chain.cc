@@ -16,6 +16,8 @@
 #include <memory>
 #include <string_view>
 
+#include "tlsstat_tree.h"
+
 namespace tlsfs::cmd {
 namespace {
 
@@ -59,11 +61,7 @@ std::string name_text(const X509_NAME* name) {
     if (X509_NAME_print_ex(out.get(), name, 0, XN_FLAG_RFC2253) < 0) return "?";
     const char* text = nullptr;
     const long size = BIO_get_mem_data(out.get(), &text);
-    std::string words(text, static_cast<std::size_t>(size));
-    for (char& c : words) {
-        if (c < 0x20 || c >= 0x7f) c = '?';
-    }
-    return words;
+    return plain({text, static_cast<std::size_t>(size)});
 }
 
 std::string time_text(const ASN1_TIME* time) {

@@ -2,13 +2,13 @@
 #include "tlsstat_export.h"
 
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
+#include "number.h"
 #include "tlsstat_table.h"
 
 namespace tlsfs::cmd {
@@ -21,10 +21,8 @@ Json object_of(const Seen& seen) {
     for (const auto& [tag, value] : seen.status) object[tag] = value;
     for (const auto& [name, value] : seen.stats) object[name] = value;
     const std::string owner = seen.tag("Owner");
-    unsigned long uid = 0;
-    const auto [stop, error] = std::from_chars(owner.data(), owner.data() + owner.size(), uid);
-    if (error == std::errc{} && stop == owner.data() + owner.size() && !owner.empty()) {
-        object["Owner"] = uid;
+    if (const auto uid = parse_number<unsigned long>(owner)) {
+        object["Owner"] = *uid;
         object["User"] = user_text(owner);
     }
     return object;

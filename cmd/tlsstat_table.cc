@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstdio>
 #include <numeric>
 #include <string_view>
+
+#include "number.h"
 
 namespace tlsfs::cmd {
 namespace {
@@ -149,10 +150,9 @@ std::string bytes_text(double bytes) {
 }
 
 std::string user_text(const std::string& uid) {
-    unsigned long number = 0;
-    const auto [stop, error] = std::from_chars(uid.data(), uid.data() + uid.size(), number);
-    if (error != std::errc{} || stop != uid.data() + uid.size()) return uid;
-    const passwd* user = getpwuid(static_cast<uid_t>(number));
+    const auto number = parse_number<unsigned long>(uid);
+    if (!number) return uid;
+    const passwd* user = getpwuid(static_cast<uid_t>(*number));
     return user == nullptr ? uid : plain(user->pw_name);
 }
 

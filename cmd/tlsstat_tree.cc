@@ -7,10 +7,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <memory>
 #include <tuple>
 
+#include "number.h"
 #include "text.h"
 
 namespace tlsfs::cmd {
@@ -23,14 +23,6 @@ struct CloseDirectory {
 };
 using Directory = std::unique_ptr<DIR, CloseDirectory>;
 
-std::optional<unsigned> as_number(const char* name) {
-    unsigned number = 0;
-    const std::string_view text = name;
-    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc{} || stop != text.data() + text.size()) return std::nullopt;
-    return number;
-}
-
 std::map<std::string, std::string> plain_tags(const std::string& text) {
     std::map<std::string, std::string> tags;
     for (const auto& [tag, value] : internal::parse_tags(text)) {
@@ -42,9 +34,7 @@ std::map<std::string, std::string> plain_tags(const std::string& text) {
 std::map<std::string, std::uint64_t> counts(const std::string& text) {
     std::map<std::string, std::uint64_t> counts;
     for (const auto& [name, word] : plain_tags(text)) {
-        std::uint64_t value = 0;
-        const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-        if (error == std::errc{} && stop == word.data() + word.size()) counts.emplace(name, value);
+        if (const auto value = parse_number<std::uint64_t>(word)) counts.emplace(name, *value);
     }
     return counts;
 }
@@ -58,7 +48,7 @@ Result<std::vector<unsigned>> numbers_in(const internal::Mount& mount) {
     std::vector<unsigned> numbers;
     errno = 0;
     while (const dirent* entry = readdir(directory.get())) {
-        if (const auto number = as_number(entry->d_name)) numbers.push_back(*number);
+        if (const auto number = parse_number<unsigned>(entry->d_name)) numbers.push_back(*number);
     }
     if (errno != 0) return system_failure(mount.path);
     std::ranges::sort(numbers);

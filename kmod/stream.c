@@ -121,6 +121,13 @@ static int tlsdev_stream_send_alert(struct tlsdev_connection *connection, u8 lev
 	return kernel_sendmsg(connection->socket, &message, &vec, 1, sizeof(record));
 }
 
+/* After tx_gate was held: if writing was ended meanwhile, nobody else could send the last record. */
+static void tlsdev_stream_writer_left(struct tlsdev_connection *connection)
+{
+	if (unlikely(READ_ONCE(connection->tx_end)))
+		tlsdev_stream_farewell(connection);
+}
+
 /*
  * A handshake message in TLS 1.2 asks for another handshake, which is refused as
  * RFC 5246 section 7.2.2 has it. A refusal that cannot go out at once is left out.
@@ -133,10 +140,7 @@ static void tlsdev_stream_refuse_handshake(struct tlsdev_connection *connection)
 		tlsdev_stream_send_alert(connection, TLSDEV_LEVEL_WARNING,
 					 TLSDEV_ALERT_NO_RENEGOTIATION);
 	up_write(&connection->tx_gate);
-
-	/* Writing was ended meanwhile, and nobody could send the last record before us. */
-	if (unlikely(READ_ONCE(connection->tx_end)))
-		tlsdev_stream_farewell(connection);
+	tlsdev_stream_writer_left(connection);
 }
 
 /* ---- how the stream ends ---- */
@@ -487,10 +491,7 @@ ssize_t tlsdev_stream_write(struct tlsdev_connection *connection, struct iov_ite
 		}
 	}
 	up_read(&connection->tx_gate);
-
-	/* Writing was ended meanwhile, and nobody could send the last record before us. */
-	if (unlikely(READ_ONCE(connection->tx_end)))
-		tlsdev_stream_farewell(connection);
+	tlsdev_stream_writer_left(connection);
 	return ret;
 }
 

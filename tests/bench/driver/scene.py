@@ -94,15 +94,16 @@ class Scene:
         before = [signal.signal(number, signal.SIG_IGN) for number in signals]
         for service in reversed(self.services):
             service.stop()
-        while self._mounts():
-            if subprocess.run(["fusermount3", "-uz", self._mounts()[0]], capture_output=True).returncode != 0:
-                print(f"{self._mounts()[0]} stays mounted", file=sys.stderr)
+        while self.mounts():
+            if subprocess.run(["fusermount3", "-uz", self.mounts()[0]], capture_output=True).returncode != 0:
+                print(f"{self.mounts()[0]} stays mounted", file=sys.stderr)
                 return
         shutil.rmtree(self.directory, ignore_errors=True)
         for number, handler in zip(signals, before):
             signal.signal(number, handler)
 
-    def _mounts(self):
+    def mounts(self):
+        """What is mounted below its directory."""
         with open("/proc/self/mountinfo", encoding="utf-8") as file:
             return [line.split()[4] for line in file if line.split()[4].startswith(f"{self.directory}/")]
 

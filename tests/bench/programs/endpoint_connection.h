@@ -52,7 +52,7 @@ class EndpointConnection {
     std::size_t read(std::span<char> buffer);
 
     UniqueFd fd_;
-    OpenSslPtr<SSL> ssl_;
+    SslPtr ssl_;
     Step step_ = &EndpointConnection::handshake;
     std::uint32_t events_ = EPOLLIN;
     bool ended_ = false;

@@ -16,7 +16,7 @@ namespace {
 
 class OpensslStream final : public Stream {
  public:
-    OpensslStream(UniqueFd fd, OpenSslPtr<SSL> ssl) : fd_(std::move(fd)), ssl_(std::move(ssl)) {}
+    OpensslStream(UniqueFd fd, SslPtr ssl) : fd_(std::move(fd)), ssl_(std::move(ssl)) {}
     ~OpensslStream() override { SSL_shutdown(ssl_.get()); }
 
     std::size_t read(std::span<char> buffer) override {
@@ -37,7 +37,7 @@ class OpensslStream final : public Stream {
 
  private:
     UniqueFd fd_;
-    OpenSslPtr<SSL> ssl_;
+    SslPtr ssl_;
 };
 
 class OpensslTransport final : public Transport {
@@ -55,7 +55,7 @@ class OpensslTransport final : public Transport {
 
     std::unique_ptr<Stream> open() override {
         UniqueFd fd = connect_to(port_);
-        OpenSslPtr<SSL> ssl(SSL_new(context_.get()));
+        SslPtr ssl(SSL_new(context_.get()));
         SSL_set_tlsext_host_name(ssl.get(), name_.c_str());
         SSL_set1_host(ssl.get(), name_.c_str());
         SSL_set_fd(ssl.get(), fd.get());
@@ -82,8 +82,8 @@ class OpensslTransport final : public Transport {
     std::string name_;
     bool resume_;
     std::mutex lock_;  // session_
-    OpenSslPtr<SSL_SESSION> session_;
-    OpenSslPtr<SSL_CTX> context_;
+    SslSessionPtr session_;
+    SslContextPtr context_;
 };
 
 }  // namespace

@@ -68,7 +68,7 @@ Serve serve_with_openssl(const bench::Options& options) {
     const std::shared_ptr<SSL_CTX> context =
         bench::server_context(options.text("chain"), options.text("key"));
     return [=](UniqueFd fd) {
-        const bench::OpenSslPtr<SSL> ssl(SSL_new(context.get()));
+        const bench::SslPtr ssl(SSL_new(context.get()));
         SSL_set_fd(ssl.get(), fd.get());
         ERR_clear_error();
         if (SSL_accept(ssl.get()) != 1) return;

@@ -13,8 +13,8 @@ namespace {
 // What OpenSSL 3.0 on both sides agrees on if it is not told anything.
 constexpr const char* kSuite = "TLS_AES_256_GCM_SHA384";
 
-OpenSslPtr<SSL_CTX> common_context(const SSL_METHOD* method, const std::string& groups) {
-    OpenSslPtr<SSL_CTX> context(SSL_CTX_new(method));
+SslContextPtr common_context(const SSL_METHOD* method, const std::string& groups) {
+    SslContextPtr context(SSL_CTX_new(method));
     if (!context || SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION) != 1 ||
         SSL_CTX_set_ciphersuites(context.get(), kSuite) != 1 ||
         SSL_CTX_set1_groups_list(context.get(), groups.c_str()) != 1)
@@ -29,8 +29,8 @@ void fail_tls(const std::string& what) {
     fail(what);
 }
 
-OpenSslPtr<SSL_CTX> server_context(const std::string& chain, const std::string& key,
-                                   const std::string& groups) {
+SslContextPtr server_context(const std::string& chain, const std::string& key,
+                             const std::string& groups) {
     auto context = common_context(TLS_server_method(), groups);
     if (SSL_CTX_use_certificate_chain_file(context.get(), chain.c_str()) != 1) fail_tls(chain);
     if (SSL_CTX_use_PrivateKey_file(context.get(), key.c_str(), SSL_FILETYPE_PEM) != 1)
@@ -39,7 +39,7 @@ OpenSslPtr<SSL_CTX> server_context(const std::string& chain, const std::string& 
     return context;
 }
 
-OpenSslPtr<SSL_CTX> client_context(const std::string& ca) {
+SslContextPtr client_context(const std::string& ca) {
     auto context = common_context(TLS_client_method(), "X25519");
     if (!ca.empty()) {
         if (SSL_CTX_load_verify_file(context.get(), ca.c_str()) != 1) fail_tls(ca);

@@ -4,28 +4,25 @@
 
 #include <openssl/ssl.h>
 
-#include <memory>
 #include <string>
+
+#include "engine/openssl_ptr.h"
 
 namespace bench {
 
-struct FreeOpenSsl {
-    void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
-    void operator()(SSL* ssl) const { SSL_free(ssl); }
-    void operator()(SSL_SESSION* session) const { SSL_SESSION_free(session); }
-};
-template <class T>
-using OpenSslPtr = std::unique_ptr<T, FreeOpenSsl>;
+using tlsfs::SslContextPtr;
+using tlsfs::SslPtr;
+using tlsfs::SslSessionPtr;
 
 // OpenSSL's errors, and the end.
 [[noreturn]] void fail_tls(const std::string& what);
 
 // `groups` in OpenSSL's notation: X25519, or more where a contestant has no X25519 and its
 // handshake is not what is measured.
-OpenSslPtr<SSL_CTX> server_context(const std::string& chain, const std::string& key,
-                                   const std::string& groups = "X25519");
+SslContextPtr server_context(const std::string& chain, const std::string& key,
+                             const std::string& groups = "X25519");
 // An empty `ca` verifies nothing: for load that measures a server, not for contestants.
-OpenSslPtr<SSL_CTX> client_context(const std::string& ca);
+SslContextPtr client_context(const std::string& ca);
 
 // True if the connection has the version and the suite that everything here has. The group is one
 // of the context's.

@@ -80,11 +80,14 @@ def openssl_version():
     return " ".join((first_line(["openssl", "version"]) or "OpenSSL").split()[:2])
 
 
-def first_line(argv):
+def lines_of(argv):
     """What a program says of its version."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
     except OSError:
-        return None
-    text = (done.stdout + done.stderr).strip()
-    return text.splitlines()[0] if text else None
+        return []
+    return (done.stdout + done.stderr).strip().splitlines()
+
+
+def first_line(argv):
+    return next(iter(lines_of(argv)), None)

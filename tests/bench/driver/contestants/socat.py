@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
-import subprocess
-
 from ..scene import NAME
-from .base import Proxy
+from .base import Proxy, lines_of
 
 
 class Socat(Proxy):
@@ -17,5 +15,5 @@ class Socat(Proxy):
                 f"OPENSSL:127.0.0.1:{port},cafile={scene.ca},commonname={NAME},snihost={NAME},verify=1,nodelay"]
 
     def version(self):
-        said = subprocess.run([self.program, "-V"], capture_output=True, text=True, timeout=10).stdout
-        return next((" ".join(line.split()[1:3]) for line in said.splitlines() if "version" in line), None)
+        said = lines_of([self.program, "-V"])
+        return next((" ".join(line.split()[1:3]) for line in said if "version" in line), None)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
-import subprocess
-
 from ..scene import NAME
-from .base import Proxy
+from .base import Proxy, lines_of
 
 CONFIG = """
 foreground = yes
@@ -38,5 +36,5 @@ class Stunnel(Proxy):
         return descriptors * 125 // 256 - 200  # as it reckons itself
 
     def version(self):
-        said = subprocess.run([self.program, "-version"], capture_output=True, text=True, timeout=10).stderr
-        return next((line.split(" on ")[0] for line in said.splitlines() if line.startswith("stunnel ")), None)
+        said = lines_of([self.program, "-version"])
+        return next((line.split(" on ")[0] for line in said if line.startswith("stunnel ")), None)

@@ -8,11 +8,6 @@ from ..scene import Failed, Service
 from .base import Contestant, first_line
 
 
-def is_mounted(path):
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        return any(line.split()[4] == str(path) for line in file)
-
-
 class Tlsfs(Contestant):
     """`build` is the build directory it comes from, `lines` go to every ctl before `client`, `flags` to tlsfs; it takes
     part only where the file `needs` is, and trusts `ca`, or else the benchmark's root."""
@@ -40,11 +35,12 @@ class Tlsfs(Contestant):
         self.mount.mkdir(mode=0o755)
         self.service = Service(scene, [self.program, "-f", *self.flags, "--ca-file", self.ca or scene.ca, self.mount],
                                stdout=subprocess.DEVNULL)
-        self.service.wait_until(lambda: is_mounted(self.mount) and os.path.exists(self.mount / "clone"), "the mount")
+        self.service.wait_until(lambda: str(self.mount) in scene.mounts() and os.path.exists(self.mount / "clone"),
+                                "the mount")
 
     def stop(self, scene):
         scene.stop(self.service)
-        if is_mounted(self.mount):
+        if str(self.mount) in scene.mounts():
             raise Failed(f"{self.mount} stayed mounted")
 
     def arguments(self):
