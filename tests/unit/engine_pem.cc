@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "engine/pem_judge.h"
 #include "support/tls_pair.h"
 
 using namespace tlsfs;
@@ -115,4 +116,27 @@ TEST_CASE("pem: when a text is whole") {
     CHECK_FALSE(ends_in_block(secret("-----")));
     CHECK_FALSE(ends_in_block(secret("-----BEGIN X-----")));
     CHECK_FALSE(ends_in_block(secret(damaged(world().server.pem()))));
+}
+
+TEST_CASE("pem: what was good for one file is judged anew for another") {
+    PemJudge judge;
+    const SecretBytes key = secret(world().server.key_pem()),
+                      certificate = secret(world().server.pem());
+    for (int i = 0; i < 3; ++i) {
+        CHECK(judge.judge(PemFile::key, key));
+        CHECK(judge.judge(PemFile::cert, certificate));
+        check_refused(judge.judge(PemFile::cert, key), "certificate");
+        check_refused(judge.judge(PemFile::key, certificate), "key");
+        check_refused(judge.judge(PemFile::key, secret(garbled(world().server.key_pem()))), "key");
+    }
+    CHECK(judge.judge(PemFile::ca, certificate));
+}
+
+TEST_CASE("pem: more than is remembered") {
+    PemJudge judge;
+    for (int i = 0; i < 600; ++i) {
+        const std::string comment = std::to_string(i % 300) + '\n';
+        REQUIRE(judge.judge(PemFile::cert, secret(comment + world().server.pem())));
+        check_refused(judge.judge(PemFile::cert, secret(comment)), "no certificate");
+    }
 }

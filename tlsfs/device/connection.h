@@ -26,12 +26,11 @@
 #include "device/kernel_end.h"
 #include "device/request.h"
 #include "device/services.h"
+#include "engine/pem_judge.h"
 #include "engine/record_stream.h"
 #include "io/reactor.h"
 
 namespace tlsfs {
-
-enum class PemFile : std::uint8_t { ca, cert, key };
 
 class Connection final : public Reactor::Handler, public std::enable_shared_from_this<Connection> {
  public:

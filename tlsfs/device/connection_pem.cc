@@ -15,24 +15,6 @@ SecretBytes& text_of(Settings& settings, PemFile file) {
     return *texts[static_cast<int>(file)];
 }
 
-template <class T>
-Result<> verdict(const Result<T>& parsed) {
-    if (!parsed) return tl::unexpected(parsed.error());
-    return {};
-}
-
-Result<> judge(PemFile file, const SecretBytes& text) {
-    switch (file) {
-        case PemFile::ca:
-            return verdict(parse_authorities(text));
-        case PemFile::cert:
-            return verdict(parse_chain(text));
-        case PemFile::key:
-            return verdict(parse_key(text));
-    }
-    return {};
-}
-
 }  // namespace
 
 Result<> Connection::pem_begin(PemFile file, bool append) {
@@ -61,7 +43,7 @@ Result<> Connection::pem_write(PemFile file, std::span<const char> more) {
         if (more.empty()) return {};
         pem.unjudged = true;
         if (!ends_in_block(text)) return {};
-        auto judged = judge(file, text);
+        auto judged = services_.pems.judge(file, text);
         pem = {false, !judged};
         return judged;
     }();
@@ -74,7 +56,7 @@ Result<> Connection::pem_finish(PemFile file) {
     Pem& pem = pem_[static_cast<int>(file)];
     // A shell closes its own copy before anything is written; `client` and `server` ask again.
     if (!pem.unjudged || state_ != State::fresh || text_of(settings_, file).empty()) return {};
-    auto judged = judge(file, text_of(settings_, file));
+    auto judged = services_.pems.judge(file, text_of(settings_, file));
     pem = {false, !judged};
     if (!judged) facts_.error = judged.error().text;
     return judged;

@@ -6,6 +6,7 @@
 
 #include "core/log.h"
 #include "engine/context.h"
+#include "engine/pem_judge.h"
 #include "io/background.h"
 #include "io/reactor.h"
 
@@ -15,6 +16,7 @@ struct Services {
     Reactor& reactor;
     Background& background;
     ContextCache& contexts;
+    PemJudge& pems;
     Log& log;
     dev_t mount_device;  // whose files are no carriers
 };

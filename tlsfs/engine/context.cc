@@ -2,7 +2,6 @@
 #include "engine/context.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
@@ -11,6 +10,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <span>
@@ -18,6 +18,7 @@
 
 #include "engine/openssl_error.h"
 #include "engine/pem.h"
+#include "engine/sha256.h"
 #include "engine/tls.h"
 #include "engine/verify.h"
 
@@ -28,6 +29,7 @@ using Mode = VerifyPolicy::Mode;
 
 constexpr std::size_t kKeptContexts = 64;
 constexpr std::size_t kKeptTicketKeys = 256;
+constexpr std::chrono::seconds kKeyRest{2};
 constexpr long kSessionSeconds = 3600;
 
 // AEAD suites with forward secrecy.
@@ -217,28 +219,6 @@ Result<> set_alpn(TlsContext& context) {
     }
     return {};
 }
-
-class Sha256 {
- public:
-    Sha256() : context_(EVP_MD_CTX_new()) { EVP_DigestInit_ex(context_, EVP_sha256(), nullptr); }
-    Sha256(const Sha256&) = delete;
-    Sha256& operator=(const Sha256&) = delete;
-    ~Sha256() { EVP_MD_CTX_free(context_); }
-    // The length goes in first, so that neighbouring fields cannot be taken for one another.
-    void add(const void* data, std::size_t size) {
-        EVP_DigestUpdate(context_, &size, sizeof size);
-        EVP_DigestUpdate(context_, data, size);
-    }
-    void add(std::string_view text) { add(text.data(), text.size()); }
-    std::string finish() {
-        std::array<unsigned char, 32> digest{};
-        EVP_DigestFinal_ex(context_, digest.data(), nullptr);
-        return fmt::format("{:02x}", fmt::join(digest, ""));
-    }
-
- private:
-    EVP_MD_CTX* context_;
-};
 
 std::string policy_id(const Settings& settings, Role role, uid_t owner, std::string_view trust) {
     Sha256 digest;
@@ -501,10 +481,13 @@ Result<std::shared_ptr<const TlsContext>> ContextCache::get(const Settings& sett
     if (!built) return tl::unexpected(built.error());
     std::erase_if(contexts_, [](const auto& entry) { return entry.second.expired(); });
     contexts_[id] = *built;
-    // One that holds a private key dies, and wipes it, with the last connection that uses it.
+    // One that holds a private key dies, and wipes it, with the last connection that uses it; but
+    // a server whose connections come one at a time shall not begin anew with each.
     if (settings.key.empty()) {
         kept_.push_front(*built);
         if (kept_.size() > kKeptContexts) kept_.pop_back();
+    } else if (reactor_ != nullptr) {
+        reactor_->after(kKeyRest, [context = *built] { std::ignore = context; });
     }
     return std::shared_ptr<const TlsContext>(*built);
 }

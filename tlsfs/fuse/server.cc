@@ -105,7 +105,7 @@ Result<dev_t> device_of(const std::string& mount_point) {
 }  // namespace
 
 Server::Server(ServerOptions options, Log& log)
-    : options_(std::move(options)), log_(log), contexts_(options_.policy.trust) {}
+    : options_(std::move(options)), log_(log), contexts_(options_.policy.trust, &reactor_) {}
 
 Server::~Server() {
     stop();
@@ -139,7 +139,8 @@ Result<> Server::mount() {
     const auto device = device_of(options_.mount_point);
     if (!device) return tl::unexpected(device.error());
     device_ = *device;
-    registry_.emplace(Services{reactor_, background_, contexts_, log_, device_}, options_.policy);
+    registry_.emplace(Services{reactor_, background_, contexts_, pems_, log_, device_},
+                      options_.policy);
     if (module) {
         agent_ = std::make_shared<Agent>(std::move(*module), reactor_, *registry_);
         agent_->limit(options_.policy.limits);

@@ -69,6 +69,7 @@ class Server {
     Reactor reactor_;
     Background background_;
     ContextCache contexts_;
+    PemJudge pems_;
     std::optional<Registry> registry_;
     OpenFiles open_files_;
     std::shared_ptr<AttachSocket> attach_socket_;

@@ -150,7 +150,7 @@ inline constexpr Caller kUser{1000, 1000};
 class Device {
  public:
     explicit Device(int threads = 2, const Policy& policy = {})
-        : registry(Services{reactor, background, contexts, log, kNoMount}, policy) {
+        : registry(Services{reactor, background, contexts, pems, log, kNoMount}, policy) {
         for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { reactor.run(); });
     }
     Device(const Device&) = delete;
@@ -169,6 +169,7 @@ class Device {
     Reactor reactor;
     Background background;
     ContextCache contexts;
+    PemJudge pems;
     Log log{-1};
     Registry registry;
 
