@@ -113,15 +113,23 @@ void echo(SSL* ssl) {
     }
 }
 
-// Sends and receives at once on one nonblocking connection.
+// Sends and receives at once on one nonblocking connection. Records go through memory: OpenSSL 3.0
+// breaks off a connection where it has to answer two KeyUpdates while a write of its own waits for
+// the socket (see its issue 8677).
 class Transfer {
  public:
-    Transfer(SSL* ssl, const Options& options) : ssl_(ssl), options_(options), buffer_(1 << 16) {}
+    Transfer(SSL* ssl, const Options& options)
+        : ssl_(ssl), options_(options), records_(BIO_new(BIO_s_mem())), buffer_(1 << 16) {
+        SSL_set0_wbio(ssl_, records_);
+    }
 
     void run() {
-        while (SSL_do_handshake(ssl_) != 1) wait();
+        while (SSL_do_handshake(ssl_) != 1) {
+            flush();
+            wait();
+        }
         while (!ended_) {
-            const bool sent = send_some(), received = receive_some();
+            const bool sent = flush() && send_some(), received = receive_some();
             if (!closed_ && !options_.patient && complete()) {
                 SSL_shutdown(ssl_);
                 closed_ = true;
@@ -130,6 +138,7 @@ class Transfer {
             }
         }
         if (!closed_) SSL_shutdown(ssl_);
+        while (!flush()) wait();
         if (!complete()) {
             std::fprintf(stderr, "tlspeer: ended early: sent %ju, received %ju\n",
                          std::uintmax_t{sent_}, std::uintmax_t{checker_.offset()});
@@ -139,6 +148,22 @@ class Transfer {
 
  private:
     bool complete() const { return sent_ == options_.send && checker_.offset() == options_.expect; }
+
+    // Whether all that was to be sent is sent.
+    bool flush() {
+        char* bytes = nullptr;
+        for (;;) {
+            const long size = BIO_get_mem_data(records_, &bytes);
+            if (size <= 0) return true;
+            const ssize_t sent =
+                ::send(SSL_get_rfd(ssl_), bytes, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+            if (sent < 0 && errno == EAGAIN) return false;
+            if (sent < 0 && ended_) return true;  // the peer need not wait for our close_notify
+            if (sent < 0) fail("send");
+            scrap_.resize(static_cast<std::size_t>(sent));
+            BIO_read(records_, scrap_.data(), static_cast<int>(sent));
+        }
+    }
 
     bool send_some() {
         if (sent_ == options_.send) return false;
@@ -185,15 +210,17 @@ class Transfer {
     }
 
     void wait() {
-        const short out = SSL_want_write(ssl_) || sent_ < options_.send ? POLLOUT : 0;
-        pollfd descriptor{SSL_get_fd(ssl_), static_cast<short>(POLLIN | out), 0};
-        if (!SSL_is_init_finished(ssl_))
-            descriptor.events = SSL_want_write(ssl_) ? POLLOUT : POLLIN;
+        const bool more = BIO_pending(records_) > 0 || (connected() && sent_ < options_.send);
+        pollfd descriptor{SSL_get_rfd(ssl_), static_cast<short>(POLLIN | (more ? POLLOUT : 0)), 0};
         poll(&descriptor, 1, -1);
     }
 
+    bool connected() const { return SSL_is_init_finished(ssl_) == 1; }
+
     SSL* ssl_;
     const Options& options_;
+    BIO* records_;  // the SSL's own
+    std::vector<char> scrap_;
     std::vector<char> buffer_;
     pattern::Checker checker_;
     std::uint64_t sent_ = 0, since_update_ = 0;
