@@ -92,18 +92,48 @@ TEST_CASE("data: signals that come before parking, and after") {
     CHECK_FALSE(next->given());
 }
 
+// Writes until one has to wait: it is in records already, which the carrier does not take. Says how
+// much that was in all.
+std::pair<AnswerPtr, std::size_t> write_until_full(Connection& connection) {
+    const std::string piece(60'000, 'x');
+    for (std::size_t all = piece.size();; all += piece.size()) {
+        if (auto writer = start_write(connection, piece); !writer->given()) return {writer, all};
+    }
+}
+
 TEST_CASE("data: an interrupted write that is in records already counts as done") {
     Device device;
     const auto both = connected(device);
-    const std::string much(900'000, 'x');
-    const auto writer = start_write(*both.client, much);
-    REQUIRE_FALSE(writer->given());
+    const auto [writer, all] = write_until_full(*both.client);
     writer->interrupted = true;
     both.client->signalled();
     CHECK(writer->code() == 0);
-    CHECK(writer->count() == much.size());
-    const auto early = start_write(*both.client, much, false, true);
+    CHECK(writer->count() == 60'000);
+    const auto early = start_write(*both.client, std::string(900'000, 'y'), false, true);
     CHECK(early->code() == EINTR);
+}
+
+TEST_CASE("data: a large write is answered first, and the next one waits for the carrier") {
+    Device device;
+    const auto both = connected(device);
+    const std::string much(900'000, 'x');
+    CHECK(start_write(*both.client, much)->count() == much.size());
+    const auto next = start_write(*both.client, much);
+    CHECK_FALSE(next->given());
+    std::string got;
+    while (got.size() < 2 * much.size()) got += start_read(*both.server, 1U << 20U)->data();
+    CHECK(next->count() == much.size());
+    CHECK(got == much + much);
+}
+
+TEST_CASE("data: what a large write failed with is told to the next call") {
+    Device device;
+    auto f = facing(device);
+    f->fd.reset();
+    const std::string much(900'000, 'x');
+    CHECK(start_write(*f->connection, much)->count() == much.size());
+    CHECK(start_write(*f->connection, "x")->code() != 0);
+    CHECK(has_line(f->connection->status(), "State: Error"));
 }
 
 TEST_CASE("data: half-close") {
@@ -133,16 +163,15 @@ TEST_CASE("data: half-close") {
 TEST_CASE("data: close fails writers that still wait, and keeps what they were promised") {
     Device device;
     const auto both = connected(device);
-    const std::string much(900'000, 'x');
-    const auto taken = start_write(*both.client, much), waiting = start_write(*both.client, "y");
-    REQUIRE_FALSE(taken->given());
+    const auto [taken, all] = write_until_full(*both.client);
+    const auto waiting = start_write(*both.client, "y");
     CHECK(ctl(*both.client, "close") == 0);
     CHECK(waiting->code() == EPIPE);
     std::string got;
     for (AnswerPtr read; !(read = start_read(*both.server, 1U << 20U))->data().empty();)
         got += read->data();
-    CHECK(taken->count() == much.size());
-    CHECK(got.size() == much.size());
+    CHECK(taken->count() == 60'000);
+    CHECK(got.size() == all);
 }
 
 TEST_CASE("data: a bare end") {

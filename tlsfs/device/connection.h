@@ -154,6 +154,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     void serve_writers(Answers& answers);
     void tell_others(State before, Answers& answers);
     void start_write(std::unique_ptr<WriteRequest> request, Answers& answers);
+    void answer_and_write(std::unique_ptr<WriteRequest> request);
     static void answer_interrupted(ParkedWrite& parked, Answers& answers);
     [[nodiscard]] Step read_step(std::span<std::byte> into);
     void note(const Step& step);

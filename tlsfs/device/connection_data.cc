@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "device/connection.h"
 
@@ -12,6 +13,7 @@ namespace {
 using Outcome = Step::Outcome;
 
 constexpr std::size_t kMaxRead = 1U << 20U;  // FUSE's largest request
+constexpr std::size_t kLarge = 64U << 10U;   // bytes: from here on encrypting outweighs a wake-up
 
 // One a thread: plaintext passes through, and is nobody's once the answer is given.
 std::span<std::byte> read_buffer(std::size_t size) {
@@ -139,6 +141,9 @@ void Connection::start_write(std::unique_ptr<WriteRequest> request, Answers& ans
         const auto data = request->data();
         writers_.push_back({std::move(request), {data.begin(), data.end()}});
     } else {
+        if (request->size() >= kLarge && stream_->unsent() == 0 && !stream_->write_error()) {
+            return answer_and_write(std::move(request));
+        }
         const auto written = stream_->write(request->data());
         note_write_error();
         if (!written) return answers.fail(std::move(request), written.error().code);
@@ -151,6 +156,16 @@ void Connection::start_write(std::unique_ptr<WriteRequest> request, Answers& ans
     if (!writers_.back().request->interrupted()) return;
     answer_interrupted(writers_.back(), answers);
     writers_.pop_back();
+}
+
+// The program makes its next piece while this one is encrypted. Should it fail, the next call says
+// so, as with TCP. Answered under the lock, which keeps what comes next in its place.
+void Connection::answer_and_write(std::unique_ptr<WriteRequest> request) {
+    const auto data = request->data();
+    request->reply(data.size());
+    request.reset();
+    std::ignore = stream_->write(data);  // remembers its error
+    note_write_error();
 }
 
 void Connection::answer_interrupted(ParkedWrite& parked, Answers& answers) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a caller asks of a connection, without saying how the question came. Each request is
-// answered exactly once, on any thread, with no lock held.
+// answered exactly once, on any thread, and with no lock held but where a large write is answered
+// first.
 #pragma once
 
 #include <sys/types.h>
