@@ -10,7 +10,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
+// Acknowledgements come within a round trip, or delayed by about 40 ms; a slow peer's, later.
 constexpr milliseconds kFirstLook{1};
+constexpr milliseconds kNextLook{42};
 constexpr milliseconds kLongestPause{200};
 constexpr milliseconds kGiveUp{30'000};
 // Streams that linger belong to no user's limit any more, so they have one of their own.
@@ -46,7 +48,7 @@ void look(Reactor& reactor, const std::shared_ptr<Counted>& counted, millisecond
         return;
     }
     reactor.after(pause, [&reactor, counted, pause, waited] {
-        look(reactor, counted, std::min(2 * pause, kLongestPause), waited + pause);
+        look(reactor, counted, std::clamp(2 * pause, kNextLook, kLongestPause), waited + pause);
     });
 }
 

@@ -6,6 +6,7 @@
 
 #include <atomic>
 
+#include "fuse/next_request.h"
 #include "fuse/requests.h"
 
 namespace tlsfs {
@@ -84,10 +85,12 @@ class DataFile final : public OpenFile {
 
     void read(fuse_req_t req, std::size_t size, off_t, bool nonblocking) override {
         const auto connection = connection_;
+        if (!was_read_.exchange(true) || size >= kBulk) expect_next_request();
         connection->read(make_read(req, connection->number(), nonblocking, size));
     }
     void write(fuse_req_t req, std::span<const std::byte> data, bool nonblocking) override {
         const auto connection = connection_;
+        if (was_read_.exchange(false) || data.size() >= kBulk) expect_next_request();
         connection->write(make_write(req, connection->number(), nonblocking, data));
     }
     void poll(fuse_req_t req, std::uint32_t wanted, std::unique_ptr<Poller> poller) override {
@@ -95,8 +98,12 @@ class DataFile final : public OpenFile {
     }
 
  private:
+    // Bytes of a request from which on a stream of such requests is likely.
+    static constexpr std::size_t kBulk = 64U << 10U;
+
     Registry& registry_;
     std::shared_ptr<Connection> connection_;
+    std::atomic<bool> was_read_ = false;
 };
 
 class PemOpenFile final : public OpenFile {

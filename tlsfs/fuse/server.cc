@@ -15,6 +15,7 @@
 #include <cstdio>
 
 #include "core/status.h"
+#include "fuse/next_request.h"
 #include "fuse/ops.h"
 #include "fuse/unmounter.h"
 
@@ -184,6 +185,7 @@ void Server::work() {
         if (size == -EINTR || size == -EAGAIN) continue;
         if (size <= 0) break;
         fuse_session_process_buf(session_, &request);
+        look_out_for_request(fuse_session_fd(session_));
     }
     free(request.mem);
     --working_;

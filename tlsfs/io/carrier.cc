@@ -224,14 +224,13 @@ Transfer Carrier::write(std::span<const std::byte> from) {
 }
 
 bool Carrier::all_delivered() const {
-    int pending = 0;
-    if (socket_option(write_fd(), SO_PROTOCOL, 0) != IPPROTO_TCP) return true;
-    if (ioctl(write_fd(), SIOCOUTQ, &pending) != 0 || pending == 0) return true;
-    // A connection that was reset counts its unsent bytes for ever.
     tcp_info info{};
     socklen_t size = sizeof info;
-    return getsockopt(write_fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
-           info.tcpi_state == TCP_CLOSE;
+    if (getsockopt(write_fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return true;  // no TCP
+    // A connection that was reset counts what it had not sent for ever.
+    if (info.tcpi_state == TCP_CLOSE) return true;
+    int pending = 0;
+    return info.tcpi_unacked == 0 && (ioctl(write_fd(), SIOCOUTQ, &pending) != 0 || pending == 0);
 }
 
 void Carrier::discard_input() {

@@ -102,8 +102,10 @@ void Reactor::run_posted() {
 Reactor::TimerId Reactor::after(std::chrono::milliseconds delay, Task task) {
     const std::scoped_lock guard(lock_);
     const TimerId id = next_id_++;
-    timers_.emplace(Clock::now() + delay, Timer{id, std::move(task)});
-    set_timer_locked();
+    const auto deadline = Clock::now() + delay;
+    deadlines_.emplace(id, deadline);
+    timers_.emplace(std::pair(deadline, id), std::move(task));
+    if (deadline < armed_for_) set_timer_locked();
     return id;
 }
 
@@ -111,10 +113,10 @@ void Reactor::cancel(TimerId timer) {
     if (timer == 0) return;
     Task unused;  // its captures may hold the last reference to something: destroyed unlocked
     const std::scoped_lock guard(lock_);
-    const auto found = std::ranges::find(timers_, timer, [](auto& t) { return t.second.id; });
-    if (found == timers_.end()) return;
-    unused = std::move(found->second.task);
-    timers_.erase(found);
+    const auto found = deadlines_.find(timer);
+    if (found == deadlines_.end()) return;
+    unused = std::move(timers_.extract({found->second, timer}).mapped());
+    deadlines_.erase(found);
 }
 
 void Reactor::run_timers() {
@@ -122,21 +124,26 @@ void Reactor::run_timers() {
     std::vector<Task> due;
     {
         const std::scoped_lock guard(lock_);
-        const auto end = timers_.upper_bound(Clock::now());
-        for (auto it = timers_.begin(); it != end; ++it) due.push_back(std::move(it->second.task));
-        timers_.erase(timers_.begin(), end);
+        const auto now = Clock::now();
+        while (!timers_.empty() && timers_.begin()->first.first <= now) {
+            auto first = timers_.extract(timers_.begin());
+            deadlines_.erase(first.key().second);
+            due.push_back(std::move(first.mapped()));
+        }
         set_timer_locked();
     }
     for (Task& task : due) task();
 }
 
+// Not set again when a timer is cancelled: most are, and one look in vain is cheaper.
 void Reactor::set_timer_locked() {
     using std::chrono::nanoseconds;
     itimerspec when{};
+    armed_for_ = timers_.empty() ? Clock::time_point::max() : timers_.begin()->first.first;
     if (!timers_.empty()) {
         // steady_clock is CLOCK_MONOTONIC here; 0 would disarm, hence at least 1 ns.
-        const auto at = std::max<std::int64_t>(
-            1, nanoseconds(timers_.begin()->first.time_since_epoch()).count());
+        const auto at =
+            std::max<std::int64_t>(1, nanoseconds(armed_for_.time_since_epoch()).count());
         when.it_value.tv_sec = at / 1'000'000'000;
         when.it_value.tv_nsec = at % 1'000'000'000;
     }

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/unique_fd.h"
@@ -77,10 +78,6 @@ class Reactor {
         std::weak_ptr<Handler> handler;
         int fd;
     };
-    struct Timer {
-        TimerId id;
-        Task task;
-    };
 
     void dispatch(std::uint64_t token);
     void run_posted();
@@ -92,7 +89,9 @@ class Reactor {
     std::mutex lock_;  // guards all below; never held while a handler or a task runs
     std::uint64_t next_id_ = 16;
     std::unordered_map<std::uint64_t, Watched> watched_;
-    std::multimap<Clock::time_point, Timer> timers_;
+    std::map<std::pair<Clock::time_point, TimerId>, Task> timers_;
+    std::unordered_map<TimerId, Clock::time_point> deadlines_;  // of the same timers
+    Clock::time_point armed_for_ = Clock::time_point::max();    // what timer_ is set to
     std::vector<Task> posted_;
     bool stopped_ = false;
 };
