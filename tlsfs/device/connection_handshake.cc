@@ -32,7 +32,11 @@ Result<Connection::Progress> Connection::start_handshake(Role role, const std::s
         write_watch_ = Reactor::Watch(services_.reactor, carrier.write_fd(), weak_from_this());
     }
     if (kernel_) kernel_->handshaking();
-    if (kernel_ && settings_.engine != EngineChoice::user) stream_->keep_for_kernel();
+    if (kernel_ && settings_.engine != EngineChoice::user) {
+        stream_->keep_secrets();
+    } else {
+        stream_->stay();
+    }
     started_ = steady_clock::now();
     const auto left = std::max(settings_.timeout - dial_time_, std::chrono::milliseconds{1});
     timer_ = services_.reactor.after(left, [weak = weak_from_this()] {

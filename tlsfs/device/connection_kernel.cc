@@ -39,6 +39,7 @@ bool Connection::data_is_ours() {
 Result<> Connection::choose_engine() {
     if (!kernel_) return {};
     const auto stay = [&]() -> Result<> {
+        stream_->stay();
         kernel_->left_to_us();
         left_to_us_ = true;
         return {};

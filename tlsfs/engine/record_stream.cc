@@ -12,45 +12,34 @@ namespace {
 
 using Outcome = Step::Outcome;
 
-constexpr std::size_t kRecord = 16384 + 256 + 5;  // RFC 8446 section 5.2: the largest record
-constexpr std::size_t kMaxReceive = 256U << 10U;  // one recv(2)
-constexpr std::size_t kWriteChunk = 128U
-                                    << 10U;  // encrypted before the next send(2): fits the cache
+// Bytes that are encrypted before the next send(2): they fit the cache.
+constexpr std::size_t kWriteChunk = 128U << 10U;
 
 }  // namespace
 
 RecordStream::RecordStream(Carrier carrier, std::unique_ptr<Tls> tls)
-    : carrier_(std::move(carrier)), tls_(std::move(tls)) {}
+    : carrier_(std::move(carrier)), tls_(std::move(tls)) {
+    tls_->fetch_from(this);
+}
 
-// Receives ciphertext, about as much as `wanted` bytes of plaintext are made from. False if there
-// is nothing to go on with.
-bool RecordStream::fill(std::size_t wanted) {
-    if (!accepts_input()) return false;
-    if (std::exchange(drained_, false) || budget_ == 0) return false;
-    ByteQueue& input = tls_->input();
-    const std::size_t size =
-        exact_ ? tls_->wanted() : std::clamp(wanted + wanted / 512 + kRecord, kRecord, kMaxReceive);
-    const auto room = input.prepare(size).first(size);
-    const Transfer got = carrier_.read(room);
+std::optional<std::size_t> RecordStream::receive(std::span<std::byte> into) {
+    if (!accepts_input() || drained_ || budget_ == 0) return std::nullopt;
+    const Transfer got = carrier_.read(into);
     switch (got.outcome) {
         case Transfer::Outcome::bytes:
-            input.commit(got.count);
             wire_in_ += got.count;
             budget_ -= std::min(budget_, got.count);
-            drained_ = got.count < size && !exact_;
-            return true;
+            drained_ = got.count < into.size();
+            return got.count;
         case Transfer::Outcome::would_block:
-            input.commit(0);
-            return false;
+            return std::nullopt;
         case Transfer::Outcome::failed:
             carrier_error_ = Error{got.error, fmt::format("carrier: {}", std::strerror(got.error))};
-            [[fallthrough]];
+            return 0;
         case Transfer::Outcome::end_of_file:
-            input.commit(0);
-            tls_->end_of_input();
-            return true;
+            return 0;
     }
-    return false;
+    return std::nullopt;
 }
 
 // Sends the alert or the answer that a step left behind, and remembers how reading ended.
@@ -66,22 +55,17 @@ Step RecordStream::settle(Step step) {
 }
 
 Result<UniqueFd> RecordStream::hand_over() {
-    exact_ = false;
     if (!carrier_.one_fd()) return failure(EOPNOTSUPP, "the carrier is no socket");
     if (unsent() > 0) return failure(EOPNOTSUPP, "the carrier is full");
     if (auto fit = check_ktls_carrier(carrier_.read_fd()); !fit) return tl::unexpected(fit.error());
     if (auto set = tls_->hand_over(carrier_.read_fd()); !set) return tl::unexpected(set.error());
+    tls_->fetch_from(nullptr);
     return carrier_.release();
 }
 
 Step RecordStream::handshake() {
     begin_receiving();
-    for (;;) {
-        Step step = tls_->handshake();
-        if (step.outcome != Outcome::want_input) return settle(std::move(step));
-        flush();
-        if (!fill(0)) return step;
-    }
+    return settle(tls_->handshake());
 }
 
 Step RecordStream::read(std::span<std::byte> into) {
@@ -95,12 +79,10 @@ Step RecordStream::read(std::span<std::byte> into) {
             budget_ = kBudget;
             continue;
         }
-        if (step.outcome != Outcome::want_input) {
-            settle(step);
-            if (filled == 0) return *end_of_reading_;
-            break;
-        }
-        if (!fill(into.size() - filled)) break;
+        if (step.outcome == Outcome::want_input) break;
+        settle(step);
+        if (filled == 0) return *end_of_reading_;
+        break;
     }
     if (unsent() > 0) flush();  // an answer to the peer's KeyUpdate, perhaps
     data_in_ += filled;
@@ -109,17 +91,12 @@ Step RecordStream::read(std::span<std::byte> into) {
 
 bool RecordStream::readable() {
     begin_receiving();
-    while (!end_of_reading_) {
-        Step step = tls_->peek();
-        if (step.outcome == Outcome::done) return true;
-        if (step.outcome != Outcome::want_input) {
-            settle(std::move(step));
-        } else if (!fill(0)) {
-            if (unsent() > 0) flush();
-            return false;
-        }
-    }
-    return true;
+    if (end_of_reading_) return true;
+    Step step = tls_->peek();
+    if (step.outcome == Outcome::done) return true;
+    const bool nothing = step.outcome == Outcome::want_input;
+    settle(std::move(step));
+    return !nothing;
 }
 
 Result<> RecordStream::write(std::span<const std::byte> from) {

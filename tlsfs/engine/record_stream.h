@@ -14,18 +14,17 @@
 
 namespace tlsfs {
 
-class RecordStream {
+class RecordStream final : private Tls::Source {
  public:
     // Ciphertext kept for a carrier that is full; past this no more plaintext is taken.
     static constexpr std::size_t kHighWater = 128U << 10U;
 
     RecordStream(Carrier carrier, std::unique_ptr<Tls> tls);
 
-    // Reads no byte beyond the handshake, so that hand_over() is possible.
-    void keep_for_kernel() {
-        exact_ = true;
-        tls_->keep_secrets();
-    }
+    // Nothing beyond the handshake is received until either is said, so that hand_over() is
+    // possible where its secrets are kept.
+    void keep_secrets() { tls_->keep_secrets(); }
+    void stay() { tls_->read_ahead(); }
     // The socket with the kernel's TLS on it; this object then only absorbs tickets and answers
     // peer_chain(). EOPNOTSUPP: it cannot be, and all goes on here.
     [[nodiscard]] Result<UniqueFd> hand_over();
@@ -76,7 +75,7 @@ class RecordStream {
         drained_ = false;
         budget_ = kBudget;
     }
-    [[nodiscard]] bool fill(std::size_t wanted);
+    std::optional<std::size_t> receive(std::span<std::byte> into) override;
     Step settle(Step step);
 
     Carrier carrier_;
@@ -84,7 +83,6 @@ class RecordStream {
     std::optional<Step> end_of_reading_;  // closed or failed
     std::optional<Error> write_error_;
     std::optional<Error> carrier_error_;  // what receiving failed with
-    bool exact_ = false;                  // receive no more than the record in hand
     bool drained_ = false;                // the last receive emptied the socket
     std::size_t budget_ = kBudget;
     std::uint64_t data_in_ = 0, data_out_ = 0, wire_in_ = 0, wire_out_ = 0;

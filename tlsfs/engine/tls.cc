@@ -14,6 +14,8 @@
 namespace tlsfs {
 namespace {
 
+constexpr std::size_t kReadAhead = 64U << 10U;  // bytes received at once: a few records
+
 int tls_index() {
     static const int index = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
     return index;
@@ -36,8 +38,15 @@ struct TlsCallbacks {
     static int read(BIO* bio, char* into, std::size_t size, std::size_t* count) {
         auto& tls = *static_cast<Tls*>(BIO_get_data(bio));
         BIO_clear_retry_flags(bio);
+        if (tls.input_.empty() && tls.source_ != nullptr && !tls.input_ended_) {
+            const auto received =
+                tls.source_->receive(std::as_writable_bytes(std::span(into, size)));
+            *count = received.value_or(0);
+            tls.input_ended_ = received && *received == 0;
+            if (!received) BIO_set_retry_read(bio);
+            return *count > 0 ? 1 : 0;
+        }
         *count = std::min(size, tls.input_.size());
-        tls.wanted_ = size - *count;
         if (*count == 0) {
             if (!tls.input_ended_) BIO_set_retry_read(bio);
             return 0;
@@ -185,6 +194,11 @@ Step Tls::judge(int returned, const char* what) {
     Error error = take_openssl_error(what, ECONNRESET);
     if (check_.refusal) error = *check_.refusal;
     return {Step::Outcome::failed, 0, std::move(error)};
+}
+
+void Tls::read_ahead() {
+    SSL_set_read_ahead(ssl_.get(), 1);
+    SSL_set_default_read_buffer_len(ssl_.get(), kReadAhead);
 }
 
 Step Tls::handshake() {

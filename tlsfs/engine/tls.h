@@ -49,6 +49,17 @@ void tell_secrets(SSL_CTX* context);
 
 class Tls {
  public:
+    class Source {
+     public:
+        Source() = default;
+        Source(const Source&) = delete;
+        Source& operator=(const Source&) = delete;
+        virtual ~Source() = default;
+        // How many bytes of ciphertext were put there; nothing: none are there now; 0: none will
+        // ever be.
+        virtual std::optional<std::size_t> receive(std::span<std::byte> into) = 0;
+    };
+
     // `name`: what a client sends as SNI and finds in the certificate. EINVAL if the policy needs
     // a name and there is none.
     [[nodiscard]] static Result<std::unique_ptr<Tls>> create(
@@ -69,8 +80,10 @@ class Tls {
     ByteQueue& output() { return output_; }
     void end_of_input() { input_ended_ = true; }
 
-    // How much of the current record OpenSSL still waits for, after want_input.
-    [[nodiscard]] std::size_t wanted() const { return wanted_; }
+    // Or OpenSSL fetches it there, straight into its own buffer: no byte beyond the record at hand,
+    // until it may read ahead. The source outlives this, or is taken back with nullptr.
+    void fetch_from(Source* source) { source_ = source; }
+    void read_ahead();
 
     // Keeps what hand_over() needs; to be said before the handshake.
     void keep_secrets() { keep_secrets_ = true; }
@@ -103,7 +116,7 @@ class Tls {
     ByteQueue input_, output_;
     bool input_ended_ = false;
     bool close_sent_ = false;
-    std::size_t wanted_ = 0;
+    Source* source_ = nullptr;
     std::uint64_t records_in_ = 0, records_out_ = 0, key_updates_ = 0;
     std::uint64_t records_since_finished_ = 0;  // sent under the traffic keys of TLS 1.3
     bool keep_secrets_ = false;
