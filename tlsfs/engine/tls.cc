@@ -215,6 +215,7 @@ Step Tls::read(std::span<std::byte> into) {
     const int returned = SSL_read_ex(ssl_.get(), into.data(), into.size(), &count);
     Step step = judge(returned, "read");
     step.count = count;
+    if (step.outcome == Step::Outcome::want_input) give_buffers_back();
     return step;
 }
 
@@ -222,7 +223,17 @@ Step Tls::peek() {
     ERR_clear_error();
     std::byte one{};
     std::size_t count = 0;
-    return judge(SSL_peek_ex(ssl_.get(), &one, 1, &count), "read");
+    Step step = judge(SSL_peek_ex(ssl_.get(), &one, 1, &count), "read");
+    if (step.outcome == Step::Outcome::want_input) give_buffers_back();
+    return step;
+}
+
+// A ticket makes OpenSSL set up a buffer for writing, which a write gives back: one of nothing will
+// do. Of an idle client's memory it is more than half.
+void Tls::give_buffers_back() {
+    std::size_t none = 0;
+    if (SSL_is_init_finished(ssl_.get()) == 1) SSL_write_ex(ssl_.get(), "", 0, &none);
+    ERR_clear_error();
 }
 
 Result<> Tls::write(std::span<const std::byte> from) {

@@ -108,6 +108,7 @@ class Tls {
     [[nodiscard]] Result<> set_name(const std::string& name);
     void offer_session();
     [[nodiscard]] Step judge(int returned, const char* what);
+    void give_buffers_back();
 
     std::shared_ptr<const TlsContext> context_;
     SessionCache& sessions_;
