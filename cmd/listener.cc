@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "listener.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -8,13 +9,17 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "report.h"
@@ -27,6 +32,7 @@ constexpr int kShortOfResources = 1000;  // milliseconds until accept is tried a
 using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
 
 std::string address_text(const sockaddr_storage& address, socklen_t size) {
+    if (address.ss_family == AF_UNIX) return "a local socket";
     std::array<char, NI_MAXHOST> host{};
     std::array<char, NI_MAXSERV> port{};
     const auto* where = reinterpret_cast<const sockaddr*>(&address);
@@ -127,40 +133,49 @@ class Signals {
 
 class AcceptLoop {
  public:
-    AcceptLoop(UniqueFd listener, std::size_t max_children, const ServeConnection& serve)
-        : listener_(std::move(listener)), max_children_(max_children), serve_(serve) {}
+    AcceptLoop(Listeners listeners, std::size_t max_children, const ServeConnection& serve)
+        : listeners_(std::move(listeners)),
+          max_children_(max_children),
+          serve_(serve),
+          ready_(listeners_.size() + 1) {}
 
     int run() {
         if (signals_.fd() < 0) return complain_of_system("signalfd");
         for (;;) {
-            std::array<pollfd, 2> ready{pollfd{signals_.fd(), POLLIN, 0},
-                                        pollfd{listening_fd(), POLLIN, 0}};
-            if (poll(ready.data(), ready.size(), pause_) < 0 && errno != EINTR) {
+            look_at_listeners();
+            if (poll(ready_.data(), ready_.size(), pause_) < 0 && errno != EINTR) {
                 return complain_of_system("poll");
             }
             pause_ = -1;
             if (signals_.take()) return 0;
             reap();
-            if ((ready[1].revents & POLLIN) != 0) accept_one();
+            for (const pollfd& listener : std::span(ready_).subspan(1)) {
+                if ((listener.revents & POLLIN) != 0 && !is_full()) accept_one(listener.fd);
+            }
         }
     }
 
  private:
+    [[nodiscard]] bool is_full() const { return children_ >= max_children_; }
+
     // poll passes over a negative descriptor.
-    [[nodiscard]] int listening_fd() const {
-        const bool full = children_ >= max_children_;
-        return full || pause_ >= 0 ? -1 : listener_.get();
+    void look_at_listeners() {
+        ready_[0] = {signals_.fd(), POLLIN, 0};
+        const bool none = is_full() || pause_ >= 0;
+        std::ranges::transform(listeners_, ready_.begin() + 1, [none](const UniqueFd& listener) {
+            return pollfd{none ? -1 : listener.get(), POLLIN, 0};
+        });
     }
 
     void reap() {
         while (waitpid(-1, nullptr, WNOHANG) > 0) --children_;
     }
 
-    void accept_one() {
+    void accept_one(int listener) {
         sockaddr_storage address{};
         socklen_t size = sizeof(address);
         auto* where = reinterpret_cast<sockaddr*>(&address);
-        UniqueFd socket_fd(accept4(listener_.get(), where, &size, SOCK_CLOEXEC));
+        UniqueFd socket_fd(accept4(listener, where, &size, SOCK_CLOEXEC));
         if (!socket_fd.valid()) return accept_failed();
         start_child(std::move(socket_fd), address_text(address, size));
     }
@@ -182,14 +197,15 @@ class AcceptLoop {
             ++children_;
             return;
         }
-        listener_.reset();  // the handshake may outlive the parent, and its port must be free then
+        listeners_.clear();  // the handshake may outlive the parent, and its port must be free then
         signals_.restore();
         _exit(serve_(std::move(socket_fd), peer));
     }
 
-    UniqueFd listener_;
+    Listeners listeners_;
     std::size_t max_children_;
     const ServeConnection& serve_;
+    std::vector<pollfd> ready_;  // the signals first, then the listeners
     Signals signals_;
     std::size_t children_ = 0;
     int pause_ = -1;  // milliseconds; while it lasts nothing is accepted
@@ -209,7 +225,7 @@ std::optional<ListenAddress> parse_listen_address(const std::string& text) {
     return ListenAddress{host, text.substr(colon + 1)};
 }
 
-UniqueFd listen_on(const ListenAddress& address) {
+Listeners listen_on(const ListenAddress& address) {
     // Without an address: IPv6, which takes IPv4 as well.
     const int any_family = has_ipv6() ? AF_INET6 : AF_INET;
     std::string why;
@@ -219,11 +235,35 @@ UniqueFd listen_on(const ListenAddress& address) {
         return {};
     }
     say("listening on " + local_address(listener.get()));
-    return listener;
+    Listeners listeners;
+    listeners.push_back(std::move(listener));
+    return listeners;
 }
 
-int accept_connections(UniqueFd listener, std::size_t max_children, const ServeConnection& serve) {
-    return AcceptLoop(std::move(listener), max_children, serve).run();
+Listeners passed_listeners() {
+    const int count = sd_listen_fds(1);
+    if (count <= 0) {
+        complain(kExitSystem, "no listening socket was passed (LISTEN_FDS)");
+        return {};
+    }
+    Listeners listeners;
+    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + count; ++fd) {
+        listeners.emplace_back(fd);
+        if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0) {
+            complain(kExitSystem, "descriptor " + std::to_string(fd) +
+                                      ", which was passed, is no listening stream socket");
+            return {};
+        }
+        // A peer that has gone between poll and accept must not keep the others waiting.
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        say("listening on " + local_address(fd));
+    }
+    return listeners;
+}
+
+int accept_connections(Listeners listeners, std::size_t max_children,
+                       const ServeConnection& serve) {
+    return AcceptLoop(std::move(listeners), max_children, serve).run();
 }
 
 }  // namespace tlsfs::cmd

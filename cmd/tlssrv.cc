@@ -41,7 +41,7 @@ void add_options(CommandLine& line, Arguments& arguments) {
         ->type_name("sha256:HEX|spki:HEX")
         ->excludes(ca);
     app.add_option("-l,--listen", arguments.listen, "Accept connections here, not on descriptor 0")
-        ->type_name("[ADDR]:PORT");
+        ->type_name("[ADDR]:PORT|systemd");
     app.add_option("-C,--max-children", arguments.max_children,
                    "Connections served at the same time with -l (256)")
         ->check(CLI::Range(1, 1'000'000).description(""))
@@ -82,16 +82,17 @@ int serve_standard(const Arguments& arguments) {
 }
 
 int serve_listener(const Arguments& arguments) {
+    const bool passed = arguments.listen == "systemd";
     const auto address = parse_listen_address(arguments.listen);
-    if (!address) return CommandLine::misused("-l takes [ADDR]:PORT");
+    if (!address && !passed) return CommandLine::misused("-l takes [ADDR]:PORT, or systemd");
     // What no connection could be made with is better said now than to every peer.
     if (const Failure why = check(arguments.options)) return complain_of(why, "cannot serve");
-    UniqueFd listener = listen_on(*address);
-    if (!listener.valid()) return kExitSystem;
+    Listeners listeners = passed ? passed_listeners() : listen_on(*address);
+    if (listeners.empty()) return kExitSystem;
     const auto serve_one = [&arguments](UniqueFd socket_fd, const std::string& peer) {
         return serve(arguments, Carrier::stream(socket_fd.get()), peer);
     };
-    return accept_connections(std::move(listener), arguments.max_children, serve_one);
+    return accept_connections(std::move(listeners), arguments.max_children, serve_one);
 }
 
 int main_with(int argc, const char* const* argv) {

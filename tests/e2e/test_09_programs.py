@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Point 9: programs that know nothing of TLS speak it through tlsclient and tlssrv, which exec them and are gone."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -311,6 +312,59 @@ class Remains(Programs):
         self.assertEqual(client.stdout.readline(), b"two\n")
         client.stdin.close()
         self.assertEqual(client.wait(), 0)
+
+
+class PassedSockets(Programs):
+    """`-l systemd`: the listening sockets come from a service manager, as sd_listen_fds(3) has it."""
+
+    # Puts the descriptors in its first words in their places, and becomes the rest.
+    START = 'exec 3<&"$1" 4<&"$2"; shift 2; export LISTEN_PID=$$ LISTEN_FDS=2; exec "$@"'
+
+    def start(self, sockets, *words):
+        # Away from the places where they are to be.
+        high = [fcntl.fcntl(sock, fcntl.F_DUPFD, 50) for sock in sockets]
+        for descriptor in high:
+            self.addCleanup(os.close, descriptor)
+        return self.spawn(["bash", "-c", self.START, "bash", *high, program("tlssrv"), *self.server_options(),
+                           "-l", "systemd", *words], pass_fds=high)
+
+    def listening(self, sock):
+        self.addCleanup(sock.close)
+        sock.listen()
+        return sock
+
+    def test_all_of_them_are_served_and_children_know_nothing_of_them(self):
+        tcp = self.listening(socket.create_server(("127.0.0.1", 0)))
+        path = self.dir / "listener"
+        local = socket.socket(socket.AF_UNIX)
+        local.bind(str(path))
+        self.listening(local)
+        server = self.start([tcp, local], "sh", "-c", "echo ${LISTEN_FDS-unset}; ls /proc/$$/fd; exec cat")
+        server.wait_for_output("a local socket")
+        for ours in (socket.create_connection(tcp.getsockname()), socket.socket(socket.AF_UNIX)):
+            with ours:
+                if ours.family == socket.AF_UNIX:
+                    ours.connect(str(path))
+                done = self.tlsclient("-n", NAME, "-F", str(ours.fileno()), input="hello\n", pass_fds=[ours.fileno()])
+                self.assertRan(done)
+                seen = done.stdout.split()
+                self.assertEqual((seen[0], seen[-1]), ("unset", "hello"))
+                self.assertNotIn("3", seen[1:-1], "the listeners are not inherited")
+        server.signal(signal.SIGTERM)
+        self.assertEqual(server.wait(), 0)
+
+    def test_what_is_no_listener_is_refused(self):
+        tcp = self.listening(socket.create_server(("127.0.0.1", 0)))
+        ours, theirs = tcp_pair()
+        with ours, theirs:
+            server = self.start([tcp, ours], "cat")
+            self.assertEqual(server.wait(), 111)
+        self.assertIn("descriptor 4", server.output())
+
+    def test_none_passed_is_an_error(self):
+        done = self.run_program([program("tlssrv"), *self.server_options(), "-l", "systemd", "cat"])
+        self.assertEqual(done.returncode, 111)
+        self.assertIn("LISTEN_FDS", done.stderr)
 
 
 class Keys(Programs):

@@ -5,10 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <thread>
 
 #include "support/tls_pair.h"
 
@@ -137,19 +135,6 @@ TEST_CASE("context: one with a private key goes with its last user, others are k
     }
     CHECK(with_key.expired());
     CHECK_FALSE(without_key.expired());
-}
-
-TEST_CASE("context: with a reactor a private key rests a while after its last user, then goes") {
-    Reactor reactor;
-    std::thread thread([&] { reactor.run(); });
-    ContextCache cache({}, &reactor);
-    std::weak_ptr<const TlsContext> rests = *cache.get(world().server_settings(), Role::server, 0);
-    const bool rested = !rests.expired();
-    // The scale is fixed, the wait is not: until it is gone, or for ever.
-    while (!rests.expired()) std::this_thread::sleep_for(std::chrono::milliseconds{20});
-    reactor.stop();
-    thread.join();
-    CHECK(rested);
 }
 
 TEST_CASE("context: a key and a certificate belong together") {

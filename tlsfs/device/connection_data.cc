@@ -46,6 +46,8 @@ void Connection::read(std::unique_ptr<ReadRequest> request) {
     const State before = state_;
     if (readers_.size() == 1) serve_readers(guard);
     tell_others(before, answers);
+    // What was received beyond this reader's share makes the carrier ready no more.
+    if (polled_for(kReadEvents)) wake_ready_pollers(answers);
     // A signal that came before the request was parked has told nobody but the request.
     if (!readers_.empty() && readers_.back()->interrupted()) {
         guard.unlock();

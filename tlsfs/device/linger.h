@@ -9,7 +9,10 @@
 
 namespace tlsfs {
 
-// Never waits. Keeps `stream` until all was delivered, or for 30 seconds.
+// Never waits. Keeps `stream` until all was delivered, or nothing has gone out for 30 seconds, or
+// for 5 minutes.
 void linger(Reactor& reactor, std::unique_ptr<RecordStream> stream);
+
+[[nodiscard]] bool anything_lingers();
 
 }  // namespace tlsfs

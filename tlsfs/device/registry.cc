@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "device/linger.h"
+
 namespace tlsfs {
 namespace {
 constexpr Connection::Number kLastNumber = 0x7fffffff;
@@ -96,6 +98,7 @@ void Registry::release(const std::shared_ptr<Connection>& connection) {
 std::optional<Registry::Clock::time_point> Registry::idle_since() {
     const std::scoped_lock guard(lock_);
     if (!connections_.empty()) return std::nullopt;
+    if (anything_lingers()) idle_since_ = Clock::now();
     return idle_since_;
 }
 

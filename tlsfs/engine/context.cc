@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <span>
@@ -21,6 +20,7 @@
 #include "engine/sha256.h"
 #include "engine/tls.h"
 #include "engine/verify.h"
+#include "engine/wiping_memory.h"
 
 namespace tlsfs {
 namespace {
@@ -29,7 +29,6 @@ using Mode = VerifyPolicy::Mode;
 
 constexpr std::size_t kKeptContexts = 64;
 constexpr std::size_t kKeptTicketKeys = 256;
-constexpr std::chrono::seconds kKeyRest{2};
 constexpr long kSessionSeconds = 3600;
 
 // AEAD suites with forward secrecy.
@@ -234,6 +233,7 @@ std::string policy_id(const Settings& settings, Role role, uid_t owner, std::str
         digest.add(pin.of == Pin::Of::certificate ? "sha256" : "spki");
         digest.add(pin.sha256.data(), pin.sha256.size());
     }
+    const WipeScope hashed_key;
     for (const SecretBytes* pem : {&settings.ca, &settings.cert, &settings.key}) {
         digest.add(pem->data(), pem->size());
     }
@@ -481,13 +481,10 @@ Result<std::shared_ptr<const TlsContext>> ContextCache::get(const Settings& sett
     if (!built) return tl::unexpected(built.error());
     std::erase_if(contexts_, [](const auto& entry) { return entry.second.expired(); });
     contexts_[id] = *built;
-    // One that holds a private key dies, and wipes it, with the last connection that uses it; but
-    // a server whose connections come one at a time shall not begin anew with each.
+    // One that holds a private key dies, and wipes it, with the last connection that uses it.
     if (settings.key.empty()) {
         kept_.push_front(*built);
         if (kept_.size() > kKeptContexts) kept_.pop_back();
-    } else if (reactor_ != nullptr) {
-        reactor_->after(kKeyRest, [context = *built] { std::ignore = context; });
     }
     return std::shared_ptr<const TlsContext>(*built);
 }

@@ -18,7 +18,6 @@
 #include "core/settings.h"
 #include "engine/openssl_ptr.h"
 #include "engine/session_cache.h"
-#include "io/reactor.h"
 
 namespace tlsfs {
 
@@ -50,10 +49,7 @@ struct TlsContext {
 
 class ContextCache {
  public:
-    // With a reactor a private key rests here for two seconds at least; otherwise just as long as
-    // the connections that use it.
-    explicit ContextCache(TrustStore trust = {}, Reactor* reactor = nullptr)
-        : reactor_(reactor), trust_(std::move(trust)) {}
+    explicit ContextCache(TrustStore trust = {}) : trust_(std::move(trust)) {}
 
     // For the handshakes from now on. What was kept of the store before, the same one too, is read
     // anew.
@@ -86,7 +82,6 @@ class ContextCache {
 
     [[nodiscard]] Trust trust_now();
 
-    Reactor* const reactor_;
     SessionCache sessions_;
 
     std::mutex lock_;  // guards all below

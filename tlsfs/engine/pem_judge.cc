@@ -5,6 +5,7 @@
 
 #include "engine/pem.h"
 #include "engine/sha256.h"
+#include "engine/wiping_memory.h"
 
 namespace tlsfs {
 namespace {
@@ -51,6 +52,7 @@ void PemJudge::remember(std::string digest) {
 }
 
 Result<> PemJudge::judge(PemFile file, const SecretBytes& pem) {
+    const WipeScope hashed_text;
     std::string digest = digest_of(file, pem);
     if (known(digest)) return {};
     auto judged = parse(file, pem);

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <openssl/evp.h>
-
 #include <cstddef>
 #include <string>
 #include <string_view>
+
+#include "engine/openssl_ptr.h"
 
 namespace tlsfs {
 
 // The digest of a list of fields.
 class Sha256 {
  public:
-    Sha256();
-    Sha256(const Sha256&) = delete;
-    Sha256& operator=(const Sha256&) = delete;
-    ~Sha256() { EVP_MD_CTX_free(context_); }
+    Sha256();  // std::bad_alloc, as the others, if OpenSSL cannot
 
     // The length goes in first, so that neighbouring fields cannot be taken for one another.
     void add(const void* data, std::size_t size);
@@ -23,7 +20,7 @@ class Sha256 {
     [[nodiscard]] std::string finish();  // in hexadecimal digits
 
  private:
-    EVP_MD_CTX* context_;
+    DigestPtr context_;
 };
 
 }  // namespace tlsfs

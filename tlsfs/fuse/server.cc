@@ -106,7 +106,7 @@ Result<dev_t> device_of(const std::string& mount_point) {
 }  // namespace
 
 Server::Server(ServerOptions options, Log& log)
-    : options_(std::move(options)), log_(log), contexts_(options_.policy.trust, &reactor_) {}
+    : options_(std::move(options)), log_(log), contexts_(options_.policy.trust) {}
 
 Server::~Server() {
     stop();
@@ -158,9 +158,11 @@ Result<> Server::start(std::function<void()> on_unmount) {
     action.sa_handler = [](int) {};  // no SA_RESTART: a blocked read(2) is to end
     sigaction(kWakeSignal, &action, nullptr);
     const unsigned count = threads_wanted();
-    working_ = static_cast<int>(2 * count);
-    // Twice as many: one that is encrypting is not there for the next request.
-    for (unsigned i = 0; i < 2 * count; ++i) workers_.emplace_back([this] { work(); });
+    // One that is encrypting is not there for the next request, nor is one that waits for it to go
+    // on with the same stream.
+    const unsigned workers = 3 * count;
+    working_ = static_cast<int>(workers);
+    for (unsigned i = 0; i < workers; ++i) workers_.emplace_back([this] { work(); });
     for (unsigned i = 0; i < count; ++i) reactor_threads_.emplace_back([this] { reactor_.run(); });
     if (agent_) agent_->start();
     if (auto opened = attach_socket_->open(options_.mount_point); !opened) return opened;
