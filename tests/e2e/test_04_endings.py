@@ -194,6 +194,34 @@ class FromUs(Case):
         connection.close()
         self.assertEqual(peer.result(), size)
 
+    def test_a_last_write_that_no_buffer_holds_arrives_although_the_writer_is_gone(self):
+        def small_pair():
+            ours, theirs = unix_pair()
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            return ours, theirs
+
+        def script(peer):
+            self.assertTrue(gone.wait(TIMEOUT))
+            return len(peer.read_all())  # with close_notify behind it
+
+        gone = threading.Event()
+        connection, peer = self.connect(self.tlsfs, script, pair=small_pair)
+        data = connection.data()
+        os.set_blocking(data, False)
+        size = os.write(data, bytes(MEGABYTE))
+        self.assertGreater(size, 4096)
+        connection.close()
+        gone.set()
+        self.assertEqual(peer.result(), size)
+        for pair in (small_pair, tcp_pair):
+            gone.clear()
+            connection, peer = self.connect(self.tlsfs, script, pair=pair)
+            self.spawn(["sh", "-c", "head -c 1000000 /dev/zero | dd bs=1M iflag=fullblock status=none"],
+                       stdout=connection.data())
+            connection.close()
+            gone.set()
+            self.assertEqual(peer.result(), 1000000)
+
     def test_what_the_peer_sent_and_nobody_read_destroys_nothing_on_its_way(self):
         """Closing a TCP socket that holds unread bytes, such as tickets, would reset it and drop what is under way."""
         def pair():
