@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A TLS server that serves all its connections from one epoll loop: echo-server PORT CERT KEY.
 //   c++ -std=c++20 echo-server.cc $(pkg-config --cflags --libs tlsfs) -o echo-server
-// tlsserver() waits for the handshake, so each is done by a thread of its own; the descriptor that it returns is polled
-// like any other.
+// tlsserver() waits for the handshake, so each is done by a thread of its own; the descriptor that
+// it returns is polled like any other.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -47,8 +47,8 @@ void handshake(int epoll, int fd, const char* cert, const char* key) {
     watch(epoll, data);
 }
 
-// What comes goes back. A server that must not wait for a peer that does not read sets O_NONBLOCK, and keeps what
-// write() did not take until EPOLLOUT.
+// What comes goes back. A server that must not wait for a peer that does not read sets O_NONBLOCK,
+// and keeps what write() did not take until EPOLLOUT.
 void serve(int data) {
     std::array<char, 65536> buffer;
     const ssize_t got = read(data, buffer.data(), buffer.size());
