@@ -314,8 +314,10 @@ static int tlsdev_agent_set_state(const struct tlsdev_set_state *set)
 
 	if (!connection)
 		return -ENOENT;
-	if (set->state >= TLSDEV_STATES || !tlsdev_is_errno(set->error) ||
-	    (set->state == TLSDEV_STATE_FAILED) != (set->error > 0))
+	if (set->state >= TLSDEV_STATES || !tlsdev_is_errno(set->error))
+		return -EINVAL;
+	if (set->state == TLSDEV_STATE_FAILED ? !set->error :
+	    set->error && set->state != TLSDEV_STATE_NEW)
 		return -EINVAL;
 	if (set->state != TLSDEV_STATE_KERNEL)
 		return tlsdev_connection_set_state(connection, set->state, -set->error);

@@ -40,8 +40,8 @@ static struct workqueue_struct *tlsdev_workqueue;
 /* What the agent may set next. STATE_CLOSED can follow all and is never the agent's to set. */
 static const unsigned int tlsdev_state_follows[TLSDEV_STATES] = {
 	[TLSDEV_STATE_OPENED]	   = TO(NEW) | TO(FAILED),
-	[TLSDEV_STATE_NEW]	   = TO(HANDSHAKING) | TO(KERNEL) | TO(USER) | TO(FAILED),
-	[TLSDEV_STATE_HANDSHAKING] = TO(KERNEL) | TO(USER) | TO(FAILED),
+	[TLSDEV_STATE_NEW]	   = TO(NEW) | TO(HANDSHAKING) | TO(KERNEL) | TO(USER) | TO(FAILED),
+	[TLSDEV_STATE_HANDSHAKING] = TO(NEW) | TO(HANDSHAKING) | TO(KERNEL) | TO(USER) | TO(FAILED),
 	[TLSDEV_STATE_KERNEL]	   = 0,
 	[TLSDEV_STATE_USER]	   = TO(FAILED),
 	[TLSDEV_STATE_FAILED]	   = 0,

@@ -177,10 +177,10 @@ static __poll_t tlsdev_ctl_poll(struct file *file, poll_table *wait)
 	case TLSDEV_STATE_OPENED:
 	case TLSDEV_STATE_HANDSHAKING:
 		return mask;
-	case TLSDEV_STATE_FAILED:
-		return mask | EPOLLIN | EPOLLRDNORM | EPOLLERR;
 	default:
-		return mask | EPOLLIN | EPOLLRDNORM;
+		/* In NEW too: a line in the background may fail, and the next one do better. */
+		mask |= EPOLLIN | EPOLLRDNORM;
+		return READ_ONCE(connection->error) ? mask | EPOLLERR : mask;
 	}
 }
 
@@ -215,6 +215,9 @@ static int tlsdev_data_check(struct tlsdev_connection *connection)
 		break;
 	case TLSDEV_STATE_FAILED:
 		ret = connection->error;
+		break;
+	case TLSDEV_STATE_NEW:
+		ret = connection->error ?: -ENOTCONN;
 		break;
 	default:
 		ret = -ENOTCONN;

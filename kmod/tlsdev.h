@@ -74,9 +74,13 @@
  *
  * States that the agent sets (TLSDEV_IOC_STATE):
  *
- * STATE_NEW	      the agent knows the connection. From: opened.
- * STATE_HANDSHAKING  poll on ctl says nothing until the next state, then POLLIN
- *		      (and POLLERR if that is STATE_FAILED). From: new.
+ * STATE_NEW	      the agent knows the connection, and carries out no line of it.
+ *		      From: opened, new, handshaking. With the errno of what failed
+ *		      in the background, a dial say, or 0.
+ * STATE_HANDSHAKING  a line is under way that waits for a peer, in a dial or a
+ *		      handshake: poll on ctl says nothing until the next state, then
+ *		      POLLIN (and POLLERR if that comes with an errno). From: new,
+ *		      handshaking.
  * STATE_KERNEL	      `carrier` is a descriptor of the agent's: a TCP socket with
  *		      kernel TLS set both ways, its sequence numbers right, nothing
  *		      of the stream read into user space. The module takes its own

@@ -15,6 +15,7 @@ from harness import TIMEOUT, Case, concurrent, program
 from harness.certs import NAME
 from harness.device import read_all, write_all
 from harness.peers import VERSIONS, client_context, linger_not, reset, server_context, silent, tcp_pair, unix_pair
+from harness.servers import free_port
 from harness.wait import until
 
 MEGABYTE = 1 << 20
@@ -508,10 +509,33 @@ class Background(Case):
             connection.put("ca", self.certs.text("ca.pem"))
             self.assertErrno(errno.EINPROGRESS, connection.say, f"dial localhost:{listener.getsockname()[1]}", "client")
             theirs, _ = listener.accept()
+            poll = select.poll()
+            poll.register(connection.ctl, select.POLLIN)
+            self.assertEqual(poll.poll(300), [], "neither while it dials, nor until the handshake is over")
             peer = self.peer(theirs, server_context(self.certs), lambda peer: peer.read_all())
-            until(lambda: connection.status()["State"] == "Established", "the handshake")
+            [(_, events)] = poll.poll(30000)
+            self.assertEqual(events & (select.POLLIN | select.POLLERR), select.POLLIN)
+            self.assertEqual(connection.status()["State"], "Established")
             connection.close()
             self.assertEqual(peer.result(), b"")
+
+    def test_a_dial_that_fails_in_the_background_is_said_and_can_be_bettered(self):
+        connection = self.tlsfs.connection(os.O_NONBLOCK)
+        poll = select.poll()
+        poll.register(connection.ctl, select.POLLIN)
+        self.assertErrno(errno.EINPROGRESS, connection.say, f"dial localhost:{free_port()}", "client")
+        [(_, events)] = poll.poll(30000)
+        self.assertEqual(events & (select.POLLIN | select.POLLERR), select.POLLIN | select.POLLERR)
+        self.assertErrno(errno.ECONNREFUSED, connection.data)
+        connection.say("version 1.3")
+        [(_, events)] = poll.poll(30000)
+        self.assertEqual(events & (select.POLLIN | select.POLLERR), select.POLLIN)
+        self.assertErrno(errno.ENOTCONN, connection.data)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.assertErrno(errno.EINPROGRESS, connection.say, f"dial localhost:{listener.getsockname()[1]}")
+            [(_, events)] = poll.poll(30000)
+            self.assertEqual(events & (select.POLLIN | select.POLLERR), select.POLLIN, "dialled, and no more")
+            self.assertErrno(errno.ENOTCONN, connection.data)
 
     def test_a_signal_ends_the_wait_and_not_the_handshake(self):
         class Alarm(Exception):

@@ -29,6 +29,7 @@ struct connection {
     int carrier;
     int version;
     int timeout;
+    int busy;  // a handshake is under way, or was
     char ciphers[256];
     char cert[256], key[256];
 };
@@ -96,6 +97,7 @@ static int run_fd(struct lines *lines) {
 static int run_handshake(struct lines *lines, int server, const char *name) {
     struct connection *connection = lines->connection;
     if (connection->carrier < 0) return ENOTCONN;
+    if (__atomic_exchange_n(&connection->busy, 1, __ATOMIC_RELAXED)) return EBUSY;
     if (set_state(connection->id, TLSDEV_STATE_HANDSHAKING, 0, -1)) return EBUSY;
     if (lines->event.flags & TLSDEV_LINES_NONBLOCK) {
         answer(lines->event.id, lines->event.seq, EINPROGRESS);

@@ -25,7 +25,8 @@ class Agent::End final : public KernelEnd {
  public:
     End(std::shared_ptr<AgentDevice> device, __u64 id) : device_(std::move(device)), id_(id) {}
 
-    void handshaking() override { set(TLSDEV_STATE_HANDSHAKING, 0); }
+    void busy() override { set(TLSDEV_STATE_HANDSHAKING, 0); }
+    void idle(int code) override { set(TLSDEV_STATE_NEW, code); }
     [[nodiscard]] Result<> carry(const UniqueFd& ktls_socket) override {
         return device_->set_state(id_, TLSDEV_STATE_KERNEL, 0, ktls_socket.get());
     }

@@ -48,9 +48,11 @@ void Connection::run(Job job, Answers& answers) {
             job.rest.clear();
         }
         job_ = std::move(job);
+        if (kernel_) kernel_->busy();
         return;
     }
-    unseen_failure_ = 0;
+    const bool better = std::exchange(unseen_failure_, 0) != 0;
+    if (kernel_ && better && state_ == State::fresh) kernel_->idle(0);
     if (!job.request) return;
     const std::size_t all = job.request->size();
     answers.reply(std::move(job.request), all);
@@ -67,6 +69,8 @@ void Connection::finish_job(Result<> outcome, Answers& answers) {
         facts_.error = outcome.error().text;
         fail_job(std::move(job), outcome.error().code, answers);
     }
+    // Unless a handshake has begun: then the module hears how that ends.
+    if (kernel_ && !job_ && state_ == State::fresh) kernel_->idle(unseen_failure_);
     wake_pollers(answers);
 }
 

@@ -31,7 +31,7 @@ Result<Connection::Progress> Connection::start_handshake(Role role, const std::s
     if (!carrier.one_fd()) {
         write_watch_ = Reactor::Watch(services_.reactor, carrier.write_fd(), weak_from_this());
     }
-    if (kernel_) kernel_->handshaking();
+    if (kernel_) kernel_->busy();
     if (kernel_ && settings_.engine != EngineChoice::user) {
         stream_->keep_secrets();
     } else {

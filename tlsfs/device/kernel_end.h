@@ -31,7 +31,8 @@ class KernelEnd {
     KernelEnd& operator=(const KernelEnd&) = delete;
     virtual ~KernelEnd() = default;
 
-    virtual void handshaking() = 0;
+    virtual void busy() = 0;          // a line waits for a peer
+    virtual void idle(int code) = 0;  // none does any more; what failed, or 0
     [[nodiscard]] virtual Result<> carry(const UniqueFd& ktls_socket) = 0;
     virtual void left_to_us() = 0;  // the engine is user: data is our own file
     virtual void failed(int code) = 0;
