@@ -7,7 +7,7 @@ HEAD = """
 Written by `tools/bench` from its results; do not edit (the words are in tests/bench/driver/prose.py). `tools/bench`
 measures everything again and writes this file; `tools/bench NAME` does one table; `tools/bench --quick` gives a
 first answer in two minutes and leaves this file alone; `--also NAME=BUILD` puts another build of tlsfs beside this
-one.
+one. Why goals are not met, what was tried, and how cost grows: [PERFORMANCE.md](PERFORMANCE.md).
 
 How it is measured:
 
