@@ -245,9 +245,11 @@ class FromUs(Case):
 
     def test_another_holder_of_the_carrier_may_go_on_with_it(self):
         ours, theirs = unix_pair()
+        tls_is_over = threading.Event()  # what comes with the last record, the peer's TLS would swallow
         def script(peer):
             peer.read_all()
             peer.close_notify()
+            tls_is_over.set()
             heard = os.read(peer.incoming, 100)
             os.write(peer.outgoing, b"plain too")
             return heard
@@ -257,6 +259,7 @@ class FromUs(Case):
         connection.say(f"fd {ours.fileno()}", f"client {NAME}")
         connection.close()
         self.tlsfs.wait_until_empty()
+        self.assertTrue(tls_is_over.wait(TIMEOUT))
         with ours:
             ours.settimeout(30)
             ours.sendall(b"plain again")

@@ -2,6 +2,8 @@
 #include "engine/pem.h"
 
 #include <doctest/doctest.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
 
 #include "engine/pem_judge.h"
 #include "support/tls_pair.h"
@@ -43,6 +45,32 @@ TEST_CASE("pem: keys in both encodings") {
     CHECK(EVP_PKEY_eq(traditional->get(), server.key.get()) == 1);
     CHECK(parse_key(secret(server.pem() + server.key_pem())));
     CHECK(parse_key(secret("a comment\n" + server.key_pem() + "and another\n")));
+}
+
+TEST_CASE("pem: keys of all kinds that sign") {
+    const auto check = [](KeyPtr key) {
+        REQUIRE(key);
+        for (const bool traditional : {false, true}) {
+            const BioPtr bio(BIO_new(BIO_s_mem()));
+            const auto write =
+                traditional ? PEM_write_bio_PrivateKey_traditional(bio.get(), key.get(), nullptr,
+                                                                   nullptr, 0, nullptr, nullptr)
+                            : PEM_write_bio_PKCS8PrivateKey(bio.get(), key.get(), nullptr, nullptr,
+                                                            0, nullptr, nullptr);
+            if (traditional && write != 1) continue;  // not every kind has that form
+            REQUIRE(write == 1);
+            char* text = nullptr;
+            const long size = BIO_get_mem_data(bio.get(), &text);
+            const auto parsed = parse_key(SecretBytes(text, text + size));
+            REQUIRE(parsed);
+            CHECK(EVP_PKEY_eq(parsed->get(), key.get()) == 1);
+        }
+    };
+    check(KeyPtr(EVP_RSA_gen(2048)));
+    check(KeyPtr(EVP_EC_gen("P-256")));
+    check(KeyPtr(EVP_EC_gen("P-521")));
+    check(KeyPtr(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519")));
+    check(KeyPtr(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED448")));
 }
 
 TEST_CASE("pem: encrypted keys are refused, and nobody is asked") {

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Hostile use, as tests: see storm.c. TLSVM_STORM=SECONDS makes it longer, TLSVM_SEED=N another one."""
-import contextlib
 import ctypes
 import os
 import subprocess
+import sys
 
 import compare
 import harness
@@ -17,6 +17,10 @@ def what_plain_kernel_tls_lacks(agent):
     for case, socket, data in compare.compare(agent):
         assert not socket[0], f"{case}: the plain socket managed: {socket[1]}"
         assert data[0], f"{case}: {data[1]}"
+
+
+# Without letting go of Python's lock: an armed thread that waits for it would have its futex fail.
+LIBC = ctypes.PyDLL(None, use_errno=True)
 
 
 class Failing:
@@ -35,26 +39,24 @@ class Failing:
                     with open(path, "w") as file:
                         file.write(value)
         self.fd = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
+        sys.setswitchinterval(3600)  # nor be asked for the lock meanwhile
 
     def each(self, operation, limit=300):
-        """How many different places failed, until a call met none."""
+        """How many different places failed, until a call met none. `operation` calls nothing but LIBC."""
+        left = ctypes.create_string_buffer(20)
         for number in range(1, limit):
-            os.pwrite(self.fd, str(number).encode(), 0)
-            with contextlib.suppress(OSError):
-                operation()
-            try:
-                left = int(os.pread(self.fd, 20, 0))
-            except OSError:  # the operation did not use it up, this read did
-                left = 1
+            text = str(number).encode()
+            LIBC.pwrite(self.fd, text, len(text), 0)
+            operation()
+            got = LIBC.pread(self.fd, left, 19, 0)
             self.disarm()
-            if left:
+            if got <= 0 or int(left.raw[:got]):  # the operation did not use it up, perhaps this read did
                 return number - 1
         return limit
 
     def disarm(self):
         for _ in range(2):  # the write itself may be what fails
-            with contextlib.suppress(OSError):
-                os.pwrite(self.fd, b"0", 0)
+            LIBC.pwrite(self.fd, b"0", 1, 0)
 
 
 @test
@@ -63,42 +65,43 @@ def failing_allocations(agent):
     failing = Failing()
     counts = {}
 
-    def open_and_close():
-        os.close(os.open("/dev/tls", os.O_RDWR))
+    def open_and_close(path):
+        return lambda: LIBC.close(LIBC.open(path, os.O_RDWR))
 
-    counts["open"] = failing.each(open_and_close)
+    counts["open"] = failing.each(open_and_close(b"/dev/tls"))
     ctl = Ctl(agent)
     ctl.name()
-    counts["ctl write"] = failing.each(lambda: os.write(ctl.fd, b"verify none\n"))
+    counts["ctl write"] = failing.each(lambda: LIBC.write(ctl.fd, b"verify none\n", 12))
     other = Ctl(agent)
-    counts["ctl read"] = failing.each(lambda: os.read(other.fd, 100))
+    buffer = ctypes.create_string_buffer(1000)
+    counts["ctl read"] = failing.each(lambda: LIBC.read(other.fd, buffer, 100))
     other.close()
     ctl.close()
 
     connection = Connection(agent)
-    node = connection.node("data")
-    counts["data open"] = failing.each(lambda: os.close(os.open(node, os.O_RDWR)))
-    counts["write"] = failing.each(lambda: os.write(connection.data, b"x" * 1000))
+    counts["data open"] = failing.each(open_and_close(connection.node("data").encode()))
+    counts["write"] = failing.each(lambda: LIBC.write(connection.data, buffer, 1000))
     connection.finish()
     connection = Connection(agent, tickets=50)  # kTLS gives a connection up when it cannot decrypt
     connection.peer.send(b"x")
-    counts["read past tickets"] = failing.each(lambda: os.read(connection.data, 10))
+    counts["read past tickets"] = failing.each(lambda: LIBC.read(connection.data, buffer, 10))
     connection.finish()
 
-    connections = [Connection(agent) for _ in range(25)]
+    connections = [Connection(agent) for _ in range(60)]
+
+    files = [(connection.data, connection.fd) for connection in connections]
 
     def close_one():
-        connection = connections.pop()
-        os.close(connection.data)
-        connection.data = -1
-        connection.close()
+        for fd in files.pop():
+            LIBC.close(fd)
 
     counts["last close"] = failing.each(close_one, len(connections))
+    for connection in connections[:len(files)]:
+        connection.finish()
     print("places that failed:", ", ".join(f"{name} {count}" for name, count in counts.items()))
 
     agent.stop()
-    device = lambda: os.close(os.open("/dev/tlsagent", os.O_RDWR))
-    print("opening the agent's device:", failing.each(device))
+    print("opening the agent's device:", failing.each(open_and_close(b"/dev/tlsagent")))
     again = Agent()
     connection = Connection(again)
     write_all(connection.data, b"and it works")
@@ -115,13 +118,10 @@ def failing_loads(agent):
     subprocess.run(["rmmod", "tlsdev"], check=True)
 
     def load():
-        libc = ctypes.CDLL(None, use_errno=True)
-        fd = os.open(harness.MODULE, os.O_RDONLY)
-        try:
-            if libc.syscall(313, fd, b"", 0) == 0:
-                libc.syscall(176, b"tlsdev", os.O_NONBLOCK)
-        finally:
-            os.close(fd)
+        fd = LIBC.open(harness.MODULE.encode(), os.O_RDONLY)
+        if LIBC.syscall(313, fd, b"", 0) == 0:
+            LIBC.syscall(176, b"tlsdev", os.O_NONBLOCK)
+        LIBC.close(fd)
 
     print("places that failed:", failing.each(load, 2000))
     subprocess.run(["rmmod", "tlsdev"], capture_output=True)  # the unloading may be what failed last

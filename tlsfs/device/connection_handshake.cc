@@ -10,9 +10,9 @@ using std::chrono::steady_clock;
 
 Result<Connection::Progress> Connection::start_handshake(Role role, const std::string& name) {
     if (const auto good = check_pems(); !good) return tl::unexpected(good.error());
-    const auto context = services_.contexts.get(settings_, role, owner_.uid);
-    if (!context) return tl::unexpected(context.error());
-    auto tls = Tls::create(*context, services_.contexts.sessions(), name);
+    auto terms = services_.contexts.get(settings_, role, owner_.uid);
+    if (!terms) return tl::unexpected(terms.error());
+    auto tls = Tls::create(std::move(*terms), services_.contexts.sessions(), name);
     if (!tls) return tl::unexpected(tls.error());
 
     // Nothing below fails but the handshake itself.

@@ -130,15 +130,8 @@ Result<> load_certificate(SSL_CTX* ssl, const Settings& settings) {
     if (settings.key.empty()) return failure(EINVAL, "a cert was written, but no key");
     auto chain = parse_chain(settings.cert);
     if (!chain) return tl::unexpected(chain.error());
-    const auto key = parse_key(settings.key);
-    if (!key) return tl::unexpected(key.error());
     ERR_clear_error();
-    if (X509_check_private_key(chain->front().get(), key->get()) != 1) {
-        ERR_clear_error();
-        return failure(EINVAL, "the key does not fit the certificate");
-    }
-    if (SSL_CTX_use_certificate(ssl, chain->front().get()) != 1 ||
-        SSL_CTX_use_PrivateKey(ssl, key->get()) != 1) {
+    if (SSL_CTX_use_certificate(ssl, chain->front().get()) != 1) {
         return tl::unexpected(take_openssl_error("cert", EINVAL));
     }
     for (const X509Ptr& issuer : std::span(*chain).subspan(1)) {
@@ -298,8 +291,6 @@ std::vector<Suite> suites_of(const std::string& list) {
 }
 
 }  // namespace
-
-TlsContext::~TlsContext() = default;
 
 Result<> check_ciphers(const std::string& list) {
     const SslContextPtr scratch = new_context(Role::client);
@@ -468,8 +459,20 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
     return context;
 }
 
-Result<std::shared_ptr<const TlsContext>> ContextCache::get(const Settings& settings, Role role,
-                                                            uid_t owner) {
+Result<Terms> ContextCache::get(const Settings& settings, Role role, uid_t owner) {
+    Terms terms;
+    auto context = get_context(settings, role, owner);
+    if (!context) return tl::unexpected(context.error());
+    terms.context = std::move(*context);
+    if (settings.key.empty()) return terms;
+    auto key = get_key(settings.key, *terms.context);
+    if (!key) return tl::unexpected(key.error());
+    terms.key = std::move(*key);
+    return terms;
+}
+
+Result<ContextCache::ContextPtr> ContextCache::get_context(const Settings& settings, Role role,
+                                                           uid_t owner) {
     const bool system_trust = verify_mode(settings, role) == Mode::system;
     const Trust trust = system_trust ? trust_now() : Trust{};
     std::string id = policy_id(settings, role, owner, trust.stamp);
@@ -481,12 +484,31 @@ Result<std::shared_ptr<const TlsContext>> ContextCache::get(const Settings& sett
     if (!built) return tl::unexpected(built.error());
     std::erase_if(contexts_, [](const auto& entry) { return entry.second.expired(); });
     contexts_[id] = *built;
-    // One that holds a private key dies, and wipes it, with the last connection that uses it.
-    if (settings.key.empty()) {
-        kept_.push_front(*built);
-        if (kept_.size() > kKeptContexts) kept_.pop_back();
+    kept_.push_front(*built);
+    if (kept_.size() > kKeptContexts) kept_.pop_back();
+    return *built;
+}
+
+// A context's id is the key's, too: so whoever holds one holds the right one.
+Result<SharedKey> ContextCache::get_key(const SecretBytes& pem, const TlsContext& context) {
+    {
+        const std::scoped_lock guard(lock_);
+        if (const auto found = keys_.find(context.id); found != keys_.end()) {
+            if (SharedKey key = found->second.lock()) return key;
+        }
     }
-    return std::shared_ptr<const TlsContext>(*built);
+    auto parsed = parse_key(pem);
+    if (!parsed) return tl::unexpected(parsed.error());
+    SharedKey key(std::move(*parsed));
+    ERR_clear_error();
+    if (X509_check_private_key(SSL_CTX_get0_certificate(context.ssl.get()), key.get()) != 1) {
+        ERR_clear_error();
+        return failure(EINVAL, "the key does not fit the certificate");
+    }
+    const std::scoped_lock guard(lock_);
+    std::erase_if(keys_, [](const auto& entry) { return entry.second.expired(); });
+    keys_[context.id] = key;
+    return key;
 }
 
 }  // namespace tlsfs

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // SSL_CTXs: one for all connections of the same owner with the same policy, because loading the
-// system's trust store once a connection would cost more than the handshake.
+// system's trust store once a connection would cost more than the handshake. They are kept for a
+// while; a private key is in none of them, and lives no longer than the handshakes it is for.
 #pragma once
 
 #include <sys/types.h>
@@ -29,8 +30,12 @@ struct TlsContext {
     bool resumable = true;            // client: look for a session, keep new ones
     std::string id;                   // names owner and policy; a digest, no secret
     std::vector<unsigned char> alpn;  // in wire format, RFC 7301 section 3.1
+};
 
-    ~TlsContext();  // wipes the certificate's key
+// What one handshake goes by.
+struct Terms {
+    std::shared_ptr<const TlsContext> context;
+    SharedKey key;  // of the context's certificate, if it has one; wiped when nobody holds it
 };
 
 // EINVAL and a text that names the first element OpenSSL does not know.
@@ -55,8 +60,7 @@ class ContextCache {
     // anew.
     void set_trust(TrustStore trust);
 
-    [[nodiscard]] Result<std::shared_ptr<const TlsContext>> get(const Settings& settings, Role role,
-                                                                uid_t owner);
+    [[nodiscard]] Result<Terms> get(const Settings& settings, Role role, uid_t owner);
     SessionCache& sessions() { return sessions_; }
 
  private:
@@ -73,6 +77,9 @@ class ContextCache {
         std::string stamp;
     };
 
+    [[nodiscard]] Result<ContextPtr> get_context(const Settings& settings, Role role, uid_t owner);
+    [[nodiscard]] Result<SharedKey> get_key(const SecretBytes& pem, const TlsContext& context);
+
     // These need lock_.
     [[nodiscard]] Result<std::shared_ptr<TlsContext>> build(const Settings& settings, Role role,
                                                             std::string id, const Trust& trust);
@@ -88,7 +95,8 @@ class ContextCache {
     TrustStore trust_;
     unsigned trust_generation_ = 0;  // set_trust() calls
     std::unordered_map<std::string, std::weak_ptr<const TlsContext>> contexts_;
-    std::list<ContextPtr> kept_;  // the newest without a private key, kept while unused
+    std::list<ContextPtr> kept_;  // the newest, kept while unused
+    std::unordered_map<std::string, std::weak_ptr<EVP_PKEY>> keys_;  // by context, while in use
     StorePtr system_store_;
     std::string system_stamp_;
     std::list<std::pair<std::string, TicketKeys>> ticket_keys_;  // newest first

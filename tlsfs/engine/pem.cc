@@ -2,9 +2,11 @@
 #include "engine/pem.h"
 
 #include <openssl/err.h>
+#include <openssl/objects.h>
 #include <openssl/pem.h>
 
 #include <cctype>
+#include <optional>
 #include <string_view>
 
 #include "engine/openssl_error.h"
@@ -54,6 +56,60 @@ Result<std::vector<X509Ptr>> read_certificates(const SecretBytes& pem, const cha
         pem, what, [](BIO* bio) { return PEM_read_bio_X509(bio, nullptr, nullptr, nullptr); });
 }
 
+// One block of PEM: what it calls itself, and what is in it.
+struct Block {
+    std::string name;
+    bool encrypted = false;
+    OpensslMemory<unsigned char> der;
+    long size = 0;
+};
+
+std::optional<Block> read_block(BIO* bio) {
+    char *name = nullptr, *header = nullptr;
+    unsigned char* der = nullptr;
+    long size = 0;
+    if (PEM_read_bio(bio, &name, &header, &der, &size) != 1) return std::nullopt;
+    const OpensslMemory<char> owned_name(name), owned_header(header);
+    return Block{name, *header != '\0', OpensslMemory<unsigned char>(der), size};
+}
+
+// What the key of a PKCS #8 block is for, by the name of its algorithm; empty: it does not say.
+std::string algorithm_of(const Block& block) {
+    const unsigned char* bytes = block.der.get();
+    const Pkcs8Ptr info(d2i_PKCS8_PRIV_KEY_INFO(nullptr, &bytes, block.size));
+    const ASN1_OBJECT* algorithm = nullptr;
+    if (!info || PKCS8_pkey_get0(&algorithm, nullptr, nullptr, nullptr, info.get()) != 1) return {};
+    const int nid = OBJ_obj2nid(algorithm);
+    return nid == NID_undef ? std::string() : OBJ_nid2sn(nid);
+}
+
+KeyPtr decode(const Block& block, const char* structure, const std::string& algorithm) {
+    EVP_PKEY* key = nullptr;
+    const DecoderPtr decoder(OSSL_DECODER_CTX_new_for_pkey(
+        &key, "DER", structure, algorithm.c_str(), EVP_PKEY_KEYPAIR, nullptr, nullptr));
+    const unsigned char* bytes = block.der.get();
+    auto size = static_cast<std::size_t>(block.size);
+    if (decoder) OSSL_DECODER_from_data(decoder.get(), &bytes, &size);
+    return KeyPtr(key);
+}
+
+// PEM_read_bio_PrivateKey lets all decoders there are try their luck, which takes longer than a
+// handshake. The usual key says what it is, and is read in a tenth of the time. Nothing: it is of
+// another kind, or bad, and the slow way will tell.
+KeyPtr parse_usual_key(const SecretBytes& pem) {
+    const BioPtr bio = reader(pem);
+    while (const auto block = read_block(bio.get())) {
+        if (block->encrypted) break;
+        if (block->name == PEM_STRING_PKCS8INF) {
+            return decode(*block, "PrivateKeyInfo", algorithm_of(*block));
+        }
+        if (block->name == PEM_STRING_ECPRIVATEKEY) return decode(*block, "type-specific", "EC");
+        if (block->name == PEM_STRING_RSA) return decode(*block, "type-specific", "RSA");
+        if (block->name.ends_with("PRIVATE KEY")) break;
+    }
+    return {};
+}
+
 }  // namespace
 
 Result<Authorities> parse_authorities(const SecretBytes& pem) {
@@ -77,6 +133,10 @@ Result<std::vector<X509Ptr>> parse_chain(const SecretBytes& pem) {
 
 Result<KeyPtr> parse_key(const SecretBytes& pem) {
     const WipeScope decoded_text;
+    if (KeyPtr key = parse_usual_key(pem)) {
+        ERR_clear_error();
+        return key;
+    }
     const BioPtr bio = reader(pem);
     bool encrypted = false;
     ERR_clear_error();

@@ -145,13 +145,26 @@ Tls::~Tls() {
     if (in_kernel_) SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 }
 
-Result<std::unique_ptr<Tls>> Tls::create(std::shared_ptr<const TlsContext> context,
-                                         SessionCache& sessions, const std::string& name) {
-    std::unique_ptr<Tls> tls(new Tls(std::move(context), sessions));
+Result<std::unique_ptr<Tls>> Tls::create(Terms terms, SessionCache& sessions,
+                                         const std::string& name) {
+    std::unique_ptr<Tls> tls(new Tls(std::move(terms.context), sessions));
+    if (auto set = tls->use_key(terms.key.get()); !set) return tl::unexpected(set.error());
     if (tls->context_->role == Role::server) return tls;
     if (auto set = tls->set_name(without_final_dot(name)); !set) return tl::unexpected(set.error());
     tls->offer_session();
     return tls;
+}
+
+Result<> Tls::use_key(EVP_PKEY* key) {
+    ERR_clear_error();
+    if (key == nullptr || SSL_use_PrivateKey(ssl_.get(), key) == 1) return {};
+    return tl::unexpected(take_openssl_error("key", EINVAL));
+}
+
+// After the handshake nothing more is signed: nobody renegotiates, and a client offers no
+// post-handshake authentication.
+void Tls::forget_key() {
+    SSL_certs_clear(ssl_.get());
 }
 
 Result<> Tls::set_name(const std::string& name) {
@@ -204,6 +217,7 @@ void Tls::read_ahead() {
 Step Tls::handshake() {
     ERR_clear_error();
     Step step = judge(SSL_do_handshake(ssl_.get()), "handshake");
+    if (step.outcome != Step::Outcome::want_input) forget_key();
     if (step.outcome != Step::Outcome::closed) return step;
     return {
         Step::Outcome::failed, 0, {ECONNRESET, "handshake: the peer closed in the middle of it"}};

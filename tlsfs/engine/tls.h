@@ -62,8 +62,8 @@ class Tls {
 
     // `name`: what a client sends as SNI and finds in the certificate. EINVAL if the policy needs
     // a name and there is none.
-    [[nodiscard]] static Result<std::unique_ptr<Tls>> create(
-        std::shared_ptr<const TlsContext> context, SessionCache& sessions, const std::string& name);
+    [[nodiscard]] static Result<std::unique_ptr<Tls>> create(Terms terms, SessionCache& sessions,
+                                                             const std::string& name);
     Tls(const Tls&) = delete;
     Tls& operator=(const Tls&) = delete;
     ~Tls();
@@ -105,6 +105,8 @@ class Tls {
     friend struct TlsCallbacks;
 
     Tls(std::shared_ptr<const TlsContext> context, SessionCache& sessions);
+    [[nodiscard]] Result<> use_key(EVP_PKEY* key);
+    void forget_key();
     [[nodiscard]] Result<> set_name(const std::string& name);
     void offer_session();
     [[nodiscard]] Step judge(int returned, const char* what);
