@@ -7,7 +7,6 @@
 #include <memory>
 #include <thread>
 #include <tuple>
-#include <vector>
 
 #include "report.h"
 
@@ -16,10 +15,17 @@ namespace {
 
 constexpr std::size_t kChunk = 128UL * 1024;
 
-ssize_t read_some(int fd, std::vector<char>& buffer) {
+// Not touched before it is needed: most of what is relayed is short.
+using Buffer = std::unique_ptr<char[]>;
+
+Buffer new_buffer() {
+    return std::make_unique_for_overwrite<char[]>(kChunk);
+}
+
+ssize_t read_some(int fd, const Buffer& buffer) {
     ssize_t size = 0;
     do {
-        size = read(fd, buffer.data(), buffer.size());
+        size = read(fd, buffer.get(), kChunk);
     } while (size < 0 && errno == EINTR);
     return size;
 }
@@ -37,13 +43,12 @@ bool write_all(int fd, const char* bytes, std::size_t size) {
 
 // When the peer takes no more, its own last words, which receive() waits for, say whether that is
 // an error; and a broken connection fails there as well.
-void send_input(Connection& connection) {
-    std::vector<char> buffer(kChunk);
+void send_input(Connection& connection, const Buffer& buffer) {
     for (;;) {
         const ssize_t size = read_some(STDIN_FILENO, buffer);
         if (size < 0) _exit(complain_of_system("stdin"));
         if (size == 0) break;
-        if (!write_all(connection.data(), buffer.data(), static_cast<std::size_t>(size))) return;
+        if (!write_all(connection.data(), buffer.get(), static_cast<std::size_t>(size))) return;
     }
     std::ignore = connection.close();
 }
@@ -59,12 +64,12 @@ Failure why_broken(const Connection& connection) {
 }
 
 int receive(const Connection& connection, const std::string& peer) {
-    std::vector<char> buffer(kChunk);
+    const Buffer buffer = new_buffer();
     for (;;) {
         const ssize_t size = read_some(connection.data(), buffer);
         if (size == 0) return 0;
         if (size < 0) return complain_of(why_broken(connection), peer);
-        if (!write_all(STDOUT_FILENO, buffer.data(), static_cast<std::size_t>(size))) {
+        if (!write_all(STDOUT_FILENO, buffer.get(), static_cast<std::size_t>(size))) {
             return complain_of_system("stdout");
         }
     }
@@ -75,7 +80,8 @@ int receive(const Connection& connection, const std::string& peer) {
 int relay(Connection connection, const std::string& peer) {
     // Shared with a thread that may sit in read(2) on stdin until the process ends.
     const auto shared = std::make_shared<Connection>(std::move(connection));
-    std::thread([shared] { send_input(*shared); }).detach();
+    // Its buffer is made here: malloc would set up an arena for the thread.
+    std::thread([shared, buffer = new_buffer()] { send_input(*shared, buffer); }).detach();
     return receive(*shared, peer);
 }
 
