@@ -146,6 +146,37 @@ TEST_CASE("context: kept while unused, but the private key goes with its last us
     CHECK(again->key);
 }
 
+TEST_CASE("context: a server's, with the key of its tickets, does not grow old") {
+    ContextCache cache({}, std::chrono::seconds{0});
+    const auto server = cache.get(world().server_settings(), Role::server, 1000);
+    const auto client = cache.get(world().client_settings(), Role::client, 1000);
+    REQUIRE(server);
+    REQUIRE(client);
+    CHECK(cache.get(world().server_settings(), Role::server, 1000)->context != server->context);
+    CHECK(cache.get(world().client_settings(), Role::client, 1000)->context == client->context);
+}
+
+TEST_CASE("context: those that were used last are kept") {
+    ContextCache cache;
+    const auto settings = [](int number) {
+        Settings made = world().client_settings();
+        made.alpn = {std::to_string(number)};
+        return made;
+    };
+    const auto get = [&](int number) {
+        const auto terms = cache.get(settings(number), Role::client, 1);
+        REQUIRE(terms);
+        return std::weak_ptr(terms->context);
+    };
+    const auto used = get(0), unused = get(1);
+    for (int number = 2; number < 200; ++number) {
+        get(number);
+        get(0);
+    }
+    CHECK_FALSE(used.expired());
+    CHECK(unused.expired());
+}
+
 TEST_CASE("context: a key and a certificate belong together") {
     ContextCache cache;
     const auto refuse = [&](const Settings& settings, Role role, std::string_view word) {

@@ -2,9 +2,7 @@
 #include "engine/context.h"
 
 #include <fmt/format.h>
-#include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/rand.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,9 +25,7 @@ namespace {
 
 using Mode = VerifyPolicy::Mode;
 
-constexpr std::size_t kKeptContexts = 64;
-constexpr std::size_t kKeptTicketKeys = 256;
-constexpr long kSessionSeconds = 3600;
+constexpr std::size_t kKeptContexts = 128;
 
 // AEAD suites with forward secrecy.
 constexpr const char* kDefaultCiphers12 =
@@ -400,19 +396,21 @@ Result<> ContextCache::load_trust(SSL_CTX* ssl, const Settings& settings, Mode m
     return {};
 }
 
-void ContextCache::set_ticket_keys(SSL_CTX* ssl, const std::string& id) {
-    auto found = std::ranges::find(ticket_keys_, id, &std::pair<std::string, TicketKeys>::first);
-    if (found == ticket_keys_.end()) {
-        TicketKeys fresh{};
-        if (RAND_bytes(fresh.bytes.data(), static_cast<int>(fresh.bytes.size())) != 1) return;
-        ticket_keys_.emplace_front(id, fresh);
-        found = ticket_keys_.begin();
-    }
-    SSL_CTX_set_tlsext_ticket_keys(ssl, found->second.bytes.data(), found->second.bytes.size());
-    if (ticket_keys_.size() > kKeptTicketKeys) {
-        OPENSSL_cleanse(ticket_keys_.back().second.bytes.data(), sizeof(TicketKeys));
-        ticket_keys_.pop_back();
-    }
+// With a context goes the key that its tickets are sealed with: who got hold of it could read what
+// TLS 1.2 sessions said before. So a server's context does not grow old.
+ContextCache::ContextPtr ContextCache::find(const std::string& id) {
+    const auto found = contexts_.find(id);
+    ContextPtr context = found == contexts_.end() ? nullptr : found->second.lock();
+    if (!context || context->role == Role::client) return context;
+    const bool old = std::chrono::steady_clock::now() - context->made >= life_;
+    return old ? nullptr : context;
+}
+
+void ContextCache::keep(ContextPtr context) {
+    const auto same = [&](const ContextPtr& kept) { return kept->id == context->id; };
+    std::erase_if(kept_, same);
+    kept_.push_front(std::move(context));
+    if (kept_.size() > kKeptContexts) kept_.pop_back();
 }
 
 Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings, Role role,
@@ -431,7 +429,7 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
         ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     // NO_AUTO_CHAIN: what is sent is what stands in cert, not what ca may add to it.
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
-    SSL_CTX_set_timeout(ssl, kSessionSeconds);
+    SSL_CTX_set_timeout(ssl, static_cast<long>(life_.count()));
     SSL_CTX_set_dh_auto(ssl, 1);
 
     if (auto set = set_ciphers_and_versions(ssl, settings); !set)
@@ -454,7 +452,6 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
         SSL_CTX_set_session_id_context(ssl,
                                        reinterpret_cast<const unsigned char*>(context->id.data()),
                                        SSL_MAX_SID_CTX_LENGTH);
-        set_ticket_keys(ssl, context->id);
     }
     return context;
 }
@@ -477,15 +474,15 @@ Result<ContextCache::ContextPtr> ContextCache::get_context(const Settings& setti
     const Trust trust = system_trust ? trust_now() : Trust{};
     std::string id = policy_id(settings, role, owner, trust.stamp);
     const std::scoped_lock guard(lock_);
-    if (const auto found = contexts_.find(id); found != contexts_.end()) {
-        if (auto context = found->second.lock()) return context;
+    if (auto context = find(id)) {
+        keep(context);
+        return context;
     }
     auto built = build(settings, role, id, trust);
     if (!built) return tl::unexpected(built.error());
     std::erase_if(contexts_, [](const auto& entry) { return entry.second.expired(); });
     contexts_[id] = *built;
-    kept_.push_front(*built);
-    if (kept_.size() > kKeptContexts) kept_.pop_back();
+    keep(*built);
     return *built;
 }
 

@@ -6,7 +6,7 @@
 
 #include <sys/types.h>
 
-#include <array>
+#include <chrono>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -30,6 +30,7 @@ struct TlsContext {
     bool resumable = true;            // client: look for a session, keep new ones
     std::string id;                   // names owner and policy; a digest, no secret
     std::vector<unsigned char> alpn;  // in wire format, RFC 7301 section 3.1
+    std::chrono::steady_clock::time_point made = std::chrono::steady_clock::now();
 };
 
 // What one handshake goes by.
@@ -54,7 +55,9 @@ struct Terms {
 
 class ContextCache {
  public:
-    explicit ContextCache(TrustStore trust = {}) : trust_(std::move(trust)) {}
+    // A server's session tickets are good for `life`, and so is the key that they are sealed with.
+    explicit ContextCache(TrustStore trust = {}, std::chrono::seconds life = std::chrono::hours{1})
+        : life_(life), trust_(std::move(trust)) {}
 
     // For the handshakes from now on. What was kept of the store before, the same one too, is read
     // anew.
@@ -64,11 +67,6 @@ class ContextCache {
     SessionCache& sessions() { return sessions_; }
 
  private:
-    // Ticket keys outlive their context: a server whose connections come one at a time still
-    // resumes.
-    struct TicketKeys {
-        std::array<unsigned char, 80> bytes;
-    };
     using ContextPtr = std::shared_ptr<const TlsContext>;
 
     // A store, and what its files looked like when somebody asked for it.
@@ -85,21 +83,22 @@ class ContextCache {
                                                             std::string id, const Trust& trust);
     [[nodiscard]] Result<> load_trust(SSL_CTX* ssl, const Settings& settings,
                                       VerifyPolicy::Mode mode, const Trust& trust);
-    void set_ticket_keys(SSL_CTX* ssl, const std::string& id);
+    [[nodiscard]] ContextPtr find(const std::string& id);
+    void keep(ContextPtr context);
 
     [[nodiscard]] Trust trust_now();
 
     SessionCache sessions_;
+    const std::chrono::seconds life_;
 
     std::mutex lock_;  // guards all below
     TrustStore trust_;
     unsigned trust_generation_ = 0;  // set_trust() calls
     std::unordered_map<std::string, std::weak_ptr<const TlsContext>> contexts_;
-    std::list<ContextPtr> kept_;  // the newest, kept while unused
+    std::list<ContextPtr> kept_;  // while unused; the last used first
     std::unordered_map<std::string, std::weak_ptr<EVP_PKEY>> keys_;  // by context, while in use
     StorePtr system_store_;
     std::string system_stamp_;
-    std::list<std::pair<std::string, TicketKeys>> ticket_keys_;  // newest first
 };
 
 }  // namespace tlsfs
