@@ -12,14 +12,15 @@ namespace {
 
 using Outcome = Step::Outcome;
 
-// Bytes that are encrypted before the next send(2): they fit the cache.
+// Bytes that are sent together: TCP is told that more will come until they are complete.
 constexpr std::size_t kWriteChunk = 128U << 10U;
+constexpr std::size_t kRecord = 16U << 10U;  // RFC 8446 section 5.1
 
 }  // namespace
 
 RecordStream::RecordStream(Carrier carrier, std::unique_ptr<Tls> tls)
     : carrier_(std::move(carrier)), tls_(std::move(tls)) {
-    tls_->fetch_from(this);
+    tls_->use(this);
 }
 
 std::optional<std::size_t> RecordStream::receive(std::span<std::byte> into) {
@@ -42,6 +43,28 @@ std::optional<std::size_t> RecordStream::receive(std::span<std::byte> into) {
     return std::nullopt;
 }
 
+std::size_t RecordStream::send(std::span<const std::byte> record) {
+    const bool more = records_to_come_ > 1;
+    if (records_to_come_ > 0) --records_to_come_;
+    return send_some(record, more).value_or(record.size());
+}
+
+// How many bytes the carrier took. Nothing: it takes none any more, and they are lost.
+std::optional<std::size_t> RecordStream::send_some(std::span<const std::byte> bytes, bool more) {
+    const Transfer sent = carrier_.write(bytes, more);
+    if (sent.outcome == Transfer::Outcome::would_block) return 0;
+    if (sent.outcome == Transfer::Outcome::bytes) {
+        wire_out_ += sent.count;
+        return sent.count;
+    }
+    if (!write_error_) {
+        // One that takes nothing, and says no more than that, is as good as closed.
+        const int code = sent.error != 0 ? sent.error : EPIPE;
+        write_error_ = Error{code, fmt::format("carrier: {}", std::strerror(code))};
+    }
+    return std::nullopt;
+}
+
 // Sends the alert or the answer that a step left behind, and remembers how reading ended.
 Step RecordStream::settle(Step step) {
     flush();
@@ -59,7 +82,7 @@ Result<UniqueFd> RecordStream::hand_over() {
     if (unsent() > 0) return failure(EOPNOTSUPP, "the carrier is full");
     if (auto fit = check_ktls_carrier(carrier_.read_fd()); !fit) return tl::unexpected(fit.error());
     if (auto set = tls_->hand_over(carrier_.read_fd()); !set) return tl::unexpected(set.error());
-    tls_->fetch_from(nullptr);
+    tls_->use(nullptr);
     return carrier_.release();
 }
 
@@ -103,7 +126,9 @@ Result<> RecordStream::write(std::span<const std::byte> from) {
     while (!from.empty()) {
         const auto chunk = from.first(std::min(from.size(), kWriteChunk));
         if (!write_error_) {
+            records_to_come_ = (chunk.size() + kRecord - 1) / kRecord;
             if (auto written = tls_->write(chunk); !written) write_error_ = written.error();
+            records_to_come_ = 0;
             flush();
         }
         if (write_error_) return tl::unexpected(*write_error_);
@@ -141,19 +166,9 @@ void RecordStream::close() {
 void RecordStream::flush() {
     ByteQueue& output = tls_->output();
     while (!output.empty()) {
-        const Transfer sent = carrier_.write(output.bytes());
-        if (sent.outcome == Transfer::Outcome::would_block) return;
-        if (sent.outcome != Transfer::Outcome::bytes) {
-            if (!write_error_) {
-                // One that takes nothing, and says no more than that, is as good as closed.
-                const int code = sent.error != 0 ? sent.error : EPIPE;
-                write_error_ = Error{code, fmt::format("carrier: {}", std::strerror(code))};
-            }
-            output.consume(output.size());
-            return;
-        }
-        wire_out_ += sent.count;
-        output.consume(sent.count);
+        const auto sent = send_some(output.bytes(), false);
+        if (sent && *sent == 0) return;
+        output.consume(sent.value_or(output.size()));
     }
 }
 

@@ -14,7 +14,7 @@
 
 namespace tlsfs {
 
-class RecordStream final : private Tls::Source {
+class RecordStream final : private Tls::Wire {
  public:
     // Ciphertext kept for a carrier that is full; past this no more plaintext is taken.
     static constexpr std::size_t kHighWater = 128U << 10U;
@@ -76,6 +76,8 @@ class RecordStream final : private Tls::Source {
         budget_ = kBudget;
     }
     std::optional<std::size_t> receive(std::span<std::byte> into) override;
+    std::size_t send(std::span<const std::byte> record) override;
+    std::optional<std::size_t> send_some(std::span<const std::byte> bytes, bool more);
     Step settle(Step step);
 
     Carrier carrier_;
@@ -85,6 +87,7 @@ class RecordStream final : private Tls::Source {
     std::optional<Error> carrier_error_;  // what receiving failed with
     bool drained_ = false;                // the last receive emptied the socket
     std::size_t budget_ = kBudget;
+    std::size_t records_to_come_ = 0;  // of the piece that is being written
     std::uint64_t data_in_ = 0, data_out_ = 0, wire_in_ = 0, wire_out_ = 0;
 };
 

@@ -38,9 +38,8 @@ struct TlsCallbacks {
     static int read(BIO* bio, char* into, std::size_t size, std::size_t* count) {
         auto& tls = *static_cast<Tls*>(BIO_get_data(bio));
         BIO_clear_retry_flags(bio);
-        if (tls.input_.empty() && tls.source_ != nullptr && !tls.input_ended_) {
-            const auto received =
-                tls.source_->receive(std::as_writable_bytes(std::span(into, size)));
+        if (tls.input_.empty() && tls.wire_ != nullptr && !tls.input_ended_) {
+            const auto received = tls.wire_->receive(std::as_writable_bytes(std::span(into, size)));
             *count = received.value_or(0);
             tls.input_ended_ = received && *received == 0;
             if (!received) BIO_set_retry_read(bio);
@@ -58,7 +57,11 @@ struct TlsCallbacks {
 
     static int write(BIO* bio, const char* from, std::size_t size, std::size_t* count) {
         auto& tls = *static_cast<Tls*>(BIO_get_data(bio));
-        tls.output_.append(std::as_bytes(std::span(from, size)));
+        auto record = std::as_bytes(std::span(from, size));
+        if (tls.wire_ != nullptr && tls.output_.empty()) {
+            record = record.subspan(tls.wire_->send(record));
+        }
+        tls.output_.append(record);
         *count = size;
         return 1;
     }

@@ -49,15 +49,19 @@ void tell_secrets(SSL_CTX* context);
 
 class Tls {
  public:
-    class Source {
+    // What carries the ciphertext.
+    class Wire {
      public:
-        Source() = default;
-        Source(const Source&) = delete;
-        Source& operator=(const Source&) = delete;
-        virtual ~Source() = default;
+        Wire() = default;
+        Wire(const Wire&) = delete;
+        Wire& operator=(const Wire&) = delete;
+        virtual ~Wire() = default;
         // How many bytes of ciphertext were put there; nothing: none are there now; 0: none will
         // ever be.
         virtual std::optional<std::size_t> receive(std::span<std::byte> into) = 0;
+        // How many bytes of a record it took. The rest waits in output(), and so does what comes
+        // behind it.
+        virtual std::size_t send(std::span<const std::byte> record) = 0;
     };
 
     // `name`: what a client sends as SNI and finds in the certificate. EINVAL if the policy needs
@@ -80,9 +84,10 @@ class Tls {
     ByteQueue& output() { return output_; }
     void end_of_input() { input_ended_ = true; }
 
-    // Or OpenSSL fetches it there, straight into its own buffer: no byte beyond the record at hand,
-    // until it may read ahead. The source outlives this, or is taken back with nullptr.
-    void fetch_from(Source* source) { source_ = source; }
+    // Or it comes and goes there, straight from and to OpenSSL's own buffers: no byte beyond the
+    // record at hand is fetched until it may read ahead. The wire outlives this, or is taken back
+    // with nullptr.
+    void use(Wire* wire) { wire_ = wire; }
     void read_ahead();
 
     // Keeps what hand_over() needs; to be said before the handshake.
@@ -119,7 +124,7 @@ class Tls {
     ByteQueue input_, output_;
     bool input_ended_ = false;
     bool close_sent_ = false;
-    Source* source_ = nullptr;
+    Wire* wire_ = nullptr;
     std::uint64_t records_in_ = 0, records_out_ = 0, key_updates_ = 0;
     std::uint64_t records_since_finished_ = 0;  // sent under the traffic keys of TLS 1.3
     bool keep_secrets_ = false;

@@ -211,11 +211,12 @@ Transfer Carrier::read(std::span<std::byte> into) {
     return judge(count);
 }
 
-Transfer Carrier::write(std::span<const std::byte> from) {
+Transfer Carrier::write(std::span<const std::byte> from, bool more) {
     const End& end = write_end();
     const int fd = end.fd.get();
     if (end.kind == Kind::socket) {
-        return judge(send(fd, from.data(), from.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+        const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+        return judge(send(fd, from.data(), from.size(), flags));
     }
     if (end.kind == Kind::nonblocking) return judge(::write(fd, from.data(), from.size()));
     if (!poll_ready(fd, POLLOUT)) return {};

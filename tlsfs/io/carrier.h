@@ -49,7 +49,8 @@ class Carrier {
     [[nodiscard]] bool one_fd() const { return !write_.fd.valid(); }
 
     [[nodiscard]] Transfer read(std::span<std::byte> into);
-    [[nodiscard]] Transfer write(std::span<const std::byte> from);
+    // `more`: the rest follows at once, so TCP may wait for it to fill a packet.
+    [[nodiscard]] Transfer write(std::span<const std::byte> from, bool more = false);
 
     // Gives up the one descriptor that serves both ways.
     [[nodiscard]] UniqueFd release() { return std::move(read_.fd); }
