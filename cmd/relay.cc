@@ -3,37 +3,17 @@
 
 #include <unistd.h>
 
-#include <cerrno>
 #include <memory>
+#include <span>
 #include <thread>
 #include <tuple>
 #include <vector>
 
 #include "report.h"
+#include "transfer.h"
 
 namespace tlsfs::cmd {
 namespace {
-
-constexpr std::size_t kChunk = 128UL * 1024;
-
-ssize_t read_some(int fd, std::vector<char>& buffer) {
-    ssize_t size = 0;
-    do {
-        size = read(fd, buffer.data(), buffer.size());
-    } while (size < 0 && errno == EINTR);
-    return size;
-}
-
-bool write_all(int fd, const char* bytes, std::size_t size) {
-    while (size > 0) {
-        const ssize_t written = write(fd, bytes, size);
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) return false;
-        bytes += written;
-        size -= static_cast<std::size_t>(written);
-    }
-    return true;
-}
 
 // When the peer takes no more, its own last words, which receive() waits for, say whether that is
 // an error; and a broken connection fails there as well.
@@ -43,19 +23,10 @@ void send_input(Connection& connection) {
         const ssize_t size = read_some(STDIN_FILENO, buffer);
         if (size < 0) _exit(complain_of_system("stdin"));
         if (size == 0) break;
-        if (!write_all(connection.data(), buffer.data(), static_cast<std::size_t>(size))) return;
+        if (!write_all(connection.data(), std::span(buffer).first(static_cast<std::size_t>(size))))
+            return;
     }
     std::ignore = connection.close();
-}
-
-// The errno of a failed read, with the cause as status tells it.
-Failure why_broken(const Connection& connection) {
-    Failure why{errno, {}};
-    Failure ignored;
-    const auto tags = connection.status(ignored);
-    if (!tags) return why;
-    if (const auto cause = tags->find("Error"); cause != tags->end()) why.text = cause->second;
-    return why;
 }
 
 int receive(const Connection& connection, const std::string& peer) {
@@ -64,7 +35,7 @@ int receive(const Connection& connection, const std::string& peer) {
         const ssize_t size = read_some(connection.data(), buffer);
         if (size == 0) return 0;
         if (size < 0) return complain_of(why_broken(connection), peer);
-        if (!write_all(STDOUT_FILENO, buffer.data(), static_cast<std::size_t>(size))) {
+        if (!write_all(STDOUT_FILENO, std::span(buffer).first(static_cast<std::size_t>(size)))) {
             return complain_of_system("stdout");
         }
     }

@@ -69,6 +69,12 @@ Result<Connection> establish(const Carrier& carrier, const Result<Plan>& plan) {
         std::make_unique<Connection::Files>(Connection::Files{std::move(*ctl), std::move(*data)}));
 }
 
+Failure try_out(const Result<Plan>& plan) {
+    if (!plan) return as_failure(plan.error());
+    const auto prepared = prepare(*plan);
+    return prepared ? Failure{} : as_failure(prepared.error());
+}
+
 std::optional<Connection> outcome(Result<Connection> connection, Failure& why) {
     if (connection) return std::move(*connection);
     why = as_failure(connection.error());
@@ -153,11 +159,12 @@ std::optional<Connection> server(const Carrier& carrier, const ServerOptions& op
     return outcome(establish(carrier, internal::plan_server(options)), why);
 }
 
+Failure check(const ClientOptions& options) {
+    return try_out(internal::plan_client(options));
+}
+
 Failure check(const ServerOptions& options) {
-    const auto plan = internal::plan_server(options);
-    if (!plan) return as_failure(plan.error());
-    const auto prepared = prepare(*plan);
-    return prepared ? Failure{} : as_failure(prepared.error());
+    return try_out(internal::plan_server(options));
 }
 
 }  // namespace tlsfs
