@@ -221,7 +221,8 @@ Name take_name(std::string_view& subject) {
         if (c == '=' && part == &name.type) {
             part = &name.value;
             name.plain = !subject.starts_with('#');
-        } else if (c == '\\' && !subject.empty()) {
+        } else if (c == '\\') {
+            if (subject.empty()) break;
             *part += take_escaped(subject);
         } else {
             *part += c;

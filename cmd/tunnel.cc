@@ -79,8 +79,8 @@ int Tunnel::run() {
             exit_code = complain_of_system("poll");
             break;
         }
-        follow_signals();
         reap();
+        follow_signals();
         end_idle();
         if (state_ == State::serving) accept();
         const bool time_is_up = running_.empty() || Clock::now() >= deadline_;
