@@ -24,6 +24,18 @@ from harness.wait import until
 LOOPBACK = "127.0.0.1"
 
 
+HAPROXY = """
+defaults
+    mode http
+    timeout client 30s
+    timeout connect 30s
+    timeout server 30s
+frontend in
+    bind 127.0.0.1:{port} accept-proxy
+    http-request return status 200 content-type text/plain lf-string "{said}"
+"""
+
+
 def listener(family=socket.AF_INET):
     """A plain listening socket on a free port."""
     return socket.create_server(("::1" if family == socket.AF_INET6 else LOOPBACK, 0), family=family, backlog=1024)
@@ -763,18 +775,9 @@ class ProxyProtocol(Tunnels):
             self.skipTest("no haproxy")
         port, config = free_port(), self.dir / "haproxy.cfg"
         said = "%[src]:%[src_port] %[fc_pp_authority]"
-        config.write_text(f"""
-            defaults
-                mode http
-                timeout client 30s
-                timeout connect 30s
-                timeout server 30s
-            frontend in
-                bind {LOOPBACK}:{port} accept-proxy
-                http-request return status 200 content-type text/plain lf-string "{said}"
-        """)
-        self.spawn(["haproxy", "-f", config])
-        until(lambda: listens(port), "haproxy")
+        config.write_text(HAPROXY.format(port=port, said=said))
+        process = self.spawn(["haproxy", "-f", config])
+        until(lambda: process.code() is not None or listens(port), "haproxy listens")
         tunnel = self.server(port, "--proxy-v2")
         done = self.run_program(["curl", "-sSf", "--cacert", self.certs.ca, "-w", " %{local_ip}:%{local_port}",
                                  f"https://localhost:{tunnel.port}/"])
@@ -815,7 +818,7 @@ class ProxyProtocol(Tunnels):
                proxy.header(0x11, bytes(12), b"\x01\x00\x05x"), proxy.header(0x21, bytes(35))]
         for number, header in enumerate(bad):
             with self.connect(tunnel.port) as sock:
-                with contextlib.suppress(ConnectionError):
+                with contextlib.suppress(OSError):
                     sock.sendall(header)
                     sock.shutdown(socket.SHUT_WR)
                     self.assertEqual(receive_all(sock), b"")
