@@ -83,26 +83,41 @@ Plain as(const SocketAddress& address) {
     return plain;
 }
 
-std::string tcp4_addresses(const Endpoints& endpoints) {
-    const auto source = as<sockaddr_in>(endpoints.source);
-    const auto destination = as<sockaddr_in>(endpoints.destination);
+// Where the parts of an address of the Internet stand.
+template <class Plain, class Ip>
+struct Internet {
+    sa_family_t family;
+    sa_family_t Plain::*family_at;
+    Ip Plain::*ip;
+    in_port_t Plain::*port;
+};
+constexpr Internet<sockaddr_in, in_addr> kInternet4{AF_INET, &sockaddr_in::sin_family,
+                                                    &sockaddr_in::sin_addr, &sockaddr_in::sin_port};
+constexpr Internet<sockaddr_in6, in6_addr> kInternet6{
+    AF_INET6, &sockaddr_in6::sin6_family, &sockaddr_in6::sin6_addr, &sockaddr_in6::sin6_port};
+
+template <class Plain, class Ip>
+std::string tcp_addresses(const Endpoints& endpoints, const Internet<Plain, Ip>& at) {
+    const auto source = as<Plain>(endpoints.source);
+    const auto destination = as<Plain>(endpoints.destination);
     std::string bytes;
-    append(bytes, source.sin_addr);
-    append(bytes, destination.sin_addr);
-    append(bytes, source.sin_port);
-    append(bytes, destination.sin_port);
+    append(bytes, source.*at.ip);
+    append(bytes, destination.*at.ip);
+    append(bytes, source.*at.port);
+    append(bytes, destination.*at.port);
     return bytes;
 }
 
-std::string tcp6_addresses(const Endpoints& endpoints) {
-    const auto source = as<sockaddr_in6>(endpoints.source);
-    const auto destination = as<sockaddr_in6>(endpoints.destination);
-    std::string bytes;
-    append(bytes, source.sin6_addr);
-    append(bytes, destination.sin6_addr);
-    append(bytes, source.sin6_port);
-    append(bytes, destination.sin6_port);
-    return bytes;
+template <class Plain, class Ip>
+Endpoints parse_tcp(std::string_view bytes, const Internet<Plain, Ip>& at) {
+    Plain source{};
+    Plain destination{};
+    source.*at.family_at = destination.*at.family_at = at.family;
+    source.*at.ip = take<Ip>(bytes);
+    destination.*at.ip = take<Ip>(bytes);
+    source.*at.port = take<in_port_t>(bytes);
+    destination.*at.port = take<in_port_t>(bytes);
+    return {{&source, sizeof(source)}, {&destination, sizeof(destination)}};
 }
 
 // The peer of a Unix socket has no name, as a rule.
@@ -124,9 +139,9 @@ Addresses addresses_of(Endpoints endpoints) {
     if (family != endpoints.destination.family()) return {kUnspecified, {}};
     switch (family) {
         case AF_INET:
-            return {kTcp4, tcp4_addresses(endpoints)};
+            return {kTcp4, tcp_addresses(endpoints, kInternet4)};
         case AF_INET6:
-            return {kTcp6, tcp6_addresses(endpoints)};
+            return {kTcp6, tcp_addresses(endpoints, kInternet6)};
         case AF_UNIX:
             return {kUnixStream, unix_addresses(endpoints)};
         default:
@@ -154,28 +169,6 @@ std::string ssl_record(const Tags& tags) {
 
 std::uint8_t byte_at(std::string_view bytes, std::size_t at) {
     return static_cast<std::uint8_t>(bytes[at]);
-}
-
-Endpoints parse_tcp4(std::string_view bytes) {
-    sockaddr_in source{};
-    sockaddr_in destination{};
-    source.sin_family = destination.sin_family = AF_INET;
-    source.sin_addr = take<in_addr>(bytes);
-    destination.sin_addr = take<in_addr>(bytes);
-    source.sin_port = take<in_port_t>(bytes);
-    destination.sin_port = take<in_port_t>(bytes);
-    return {{&source, sizeof(source)}, {&destination, sizeof(destination)}};
-}
-
-Endpoints parse_tcp6(std::string_view bytes) {
-    sockaddr_in6 source{};
-    sockaddr_in6 destination{};
-    source.sin6_family = destination.sin6_family = AF_INET6;
-    source.sin6_addr = take<in6_addr>(bytes);
-    destination.sin6_addr = take<in6_addr>(bytes);
-    source.sin6_port = take<in_port_t>(bytes);
-    destination.sin6_port = take<in_port_t>(bytes);
-    return {{&source, sizeof(source)}, {&destination, sizeof(destination)}};
 }
 
 // Do the records fill the rest exactly?
@@ -281,8 +274,8 @@ Result<std::optional<Endpoints>> parse_proxy_header(std::string_view start, std:
     if (layout == kLayouts.end()) return malformed("not of a stream");
     if (rest.size() < layout->size) return malformed("too short for its addresses");
     if (!are_records(rest.substr(layout->size))) return malformed("records of the wrong size");
-    if (family == kTcp4) return parse_tcp4(rest);
-    if (family == kTcp6) return parse_tcp6(rest);
+    if (family == kTcp4) return parse_tcp(rest, kInternet4);
+    if (family == kTcp6) return parse_tcp(rest, kInternet6);
     return std::nullopt;
 }
 

@@ -29,6 +29,13 @@ void set_up(int socket_fd) {
     setsockopt(socket_fd, SOL_SOCKET, SO_KEEPALIVE, &kOn, sizeof(kOn));
 }
 
+// Before anything can fail, so that a failure is a reset where the accepted side is the plain one.
+UniqueFd prepared(UniqueFd accepted, const TunnelOptions& options) {
+    set_up(accepted.get());
+    if (options.is_client()) reset_at_close(accepted.get(), true);
+    return accepted;
+}
+
 }  // namespace
 
 TunnelConnection::TunnelConnection(TunnelShare share,
@@ -36,12 +43,9 @@ TunnelConnection::TunnelConnection(TunnelShare share,
                                    Accepted accepted)
     : share_(share),
       credentials_(std::move(credentials)),
-      accepted_(std::move(accepted.socket_fd)),
+      accepted_(prepared(std::move(accepted.socket_fd), share_.options)),
       endpoints_{accepted.peer, local_address(accepted_.get())},
-      peer_(address_text(accepted.peer)) {
-    set_up(accepted_.get());
-    if (share_.options.is_client()) reset_at_close(accepted_.get(), true);
-}
+      peer_(address_text(accepted.peer)) {}
 
 void TunnelConnection::run() noexcept {
     try {

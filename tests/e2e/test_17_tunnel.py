@@ -686,6 +686,7 @@ class Service(Tunnels):
         for options, lines in (((), 1), (["-v"], 2)):
             tunnel = self.server(target, *options)
             self.assertServes(tunnel.port)
+            until(lambda t=tunnel: threads(t.pid) == 1, "the connection is over")
             self.assertEnds(tunnel)
             said = tunnel.output().splitlines()
             self.assertEqual(len(said), lines, said)
