@@ -551,7 +551,7 @@ class Crowds(Tunnels):
         peers = [self.tls_client(self.connect(tunnel.port), context) for _ in range(count)]
         for number, peer in enumerate(peers):
             peer.write(b"%5d" % number)
-        self.assertEqual(threads(tunnel.pid), 2 * count + 1)
+        until(lambda: threads(tunnel.pid) == 2 * count + 1, "two threads for each of them")
         for number, peer in enumerate(peers):
             self.assertEqual(peer.read_exactly(5), b"%5d" % number)
         for peer in peers[::2]:
