@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -10,6 +11,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "report.h"
 
@@ -64,6 +66,16 @@ int bind_with_mode(int socket_fd, const SocketAddress& address, std::optional<mo
     umask(before);
     errno = cause;
     return result;
+}
+
+// Of two that find the same stale socket, the second would remove what the first one has put there
+// and not yet listens on. The directory is locked, so that no lock file stays behind.
+UniqueFd lock_directory_of(const std::string& path) {
+    const auto parent = std::filesystem::path(path).parent_path();
+    const char* name = parent.empty() ? "." : parent.c_str();
+    UniqueFd directory(open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (directory.valid()) flock(directory.get(), LOCK_EX);
+    return directory;
 }
 
 bool bind_path(int socket_fd, const std::string& path, const SocketAddress& address,
@@ -142,6 +154,7 @@ std::optional<UnixListener> listen_on_path(const std::string& path, std::optiona
         return failed();
     }
     UniqueFd socket_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const UniqueFd lock = lock_directory_of(path);
     if (!socket_fd.valid() || !bind_path(socket_fd.get(), path, *address, mode)) return failed();
     SocketPath name(path);
     if (listen(socket_fd.get(), SOMAXCONN) != 0) return failed();

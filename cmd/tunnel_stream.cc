@@ -90,7 +90,9 @@ void TunnelStream::plain_to_tls() {
         }
         last_moved_ = Clock::now();
     }
-    if (const Failure why = tls_.close()) note({why.code, "the TLS side: " + why.text});
+    // It fails where the connection is broken, which tls_to_plain() finds out too, and where the
+    // peer has said all and is gone: then there is nobody to tell.
+    std::ignore = tls_.close();
 }
 
 void TunnelStream::tls_to_plain() {

@@ -120,8 +120,8 @@ class Programs(Examples):
         secured, plain = free_port(), free_port()
         with socket.create_server(("127.0.0.1", 0)) as target:
             # What stands there, with this test's addresses and files in place of its own.
-            places = {":6380": f":{secured}", "127.0.0.1:6379": f"127.0.0.1:{plain}", "db1.example.com": "no-such-host.invalid",
-                      "db2.example.com": "127.0.0.1", "db.example.com": NAME, "/etc/ssl/clients-ca.pem": self.certs.ca,
+            places = {":6380": f":{secured}", "127.0.0.1:6379": f"127.0.0.1:{plain}",
+                      "db1.example.com": "no-such-host.invalid", "db2.example.com": "127.0.0.1", "db.example.com": NAME, "/etc/ssl/clients-ca.pem": self.certs.ca,
                       "/etc/ssl/db-ca.pem": self.certs.ca, "/etc/ssl/db.": f"{self.certs.dir}/good.",
                       "/etc/ssl/client.": f"{self.certs.dir}/client."}
             server, client = re.findall("^tlstunnel .*$", text, re.M)

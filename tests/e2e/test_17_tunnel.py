@@ -2,7 +2,6 @@
 """Point 17: tlstunnel relays between plain and TLS, and no end of the one side looks like another end on the other."""
 
 import contextlib
-import errno
 import os
 import re
 import shutil
@@ -13,11 +12,12 @@ import stat
 import subprocess
 import threading
 
-from harness import TIMEOUT, Case, concurrent, engine, program, proxy, scaled
+from harness import TIMEOUT, Case, concurrent, engine, needs_root, program, proxy, scaled
 from harness.certs import NAME
+from harness.keys import traces_of
 from harness.mount import is_mounted
-from harness.peers import Peer, client_context, echo, linger_not, reset, server_context
-from harness.processes import descriptors, threads
+from harness.peers import Peer, client_context, reset, server_context
+from harness.processes import descriptors, memory_has, threads
 from harness.servers import free_port, listens, nginx, s_server
 from harness.wait import until
 
@@ -240,6 +240,7 @@ class Streams(Tunnels):
             done = self.run_program(["redis-cli", "-p", tunnel.port, *words])
             self.assertEqual(done.stdout.strip(), answer, done.stderr)
 
+    @concurrent
     def test_both_directions_at_once(self):
         there, back = os.urandom(scaled(8 << 20)), os.urandom(scaled(8 << 20))
         for through in self.both_ways():
@@ -485,6 +486,7 @@ class Endings(Tunnels):
                     peer.send(peer.sealed(bytes(1 << 14)))
             self.assertSaid(tunnel, rf"{LOOPBACK}:\d+: ")
 
+    @concurrent
     def test_one_that_is_idle_is_ended_when_that_was_asked_for(self):
         for through in self.both_ways():
             plain, peer, tunnel = through("--idle", "0.5")
@@ -620,6 +622,7 @@ class Service(Tunnels):
             self.assertEqual(receive_all(plain), b"")
             self.assertEqual(tunnel.wait(), 0)
 
+    @concurrent
     def test_those_that_do_not_finish_are_cut(self):
         for end in ("grace", "a second signal"):
             for through in self.both_ways():
@@ -681,6 +684,18 @@ class Service(Tunnels):
             "TLSFS": "", "XDG_RUNTIME_DIR": str(runtime), "TLSFS_PROGRAM": program("tlsfs"), "TLSFS_AUTOSTART": ""})
         self.addCleanup(subprocess.run, ["umount", "-l", str(runtime / "tls")], stderr=subprocess.DEVNULL)
         self.assertServes(tunnel.port)
+
+    @needs_root
+    def test_its_memory_never_holds_the_key(self):
+        traces = traces_of(self.certs("rsa.key"))
+        target = self.keep(listener())
+        tunnel = self.server(target, leaf="rsa")
+        peer = self.tls_client(self.connect(tunnel.port))
+        self.ping(self.accept(target), peer, tunnel)
+        tunnel.signal(signal.SIGHUP)
+        tunnel.wait_for_output("reloaded")
+        self.assertNotEqual(memory_has(self.tlsfs.pid, traces), set(), "the scan finds it where it is in use")
+        self.assertEqual(memory_has(tunnel.pid, traces), set())
 
     def test_one_line_a_connection_when_asked_and_none_otherwise(self):
         target = self.echo_target()
