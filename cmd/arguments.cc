@@ -12,6 +12,8 @@ const std::map<std::string, Version> kVersions{{"1.2", Version::tls12}, {"1.3", 
 const std::map<std::string, Engine> kEngines{
     {"auto", Engine::automatic}, {"user", Engine::user}, {"kernel", Engine::kernel}};
 
+constexpr const char* kPin = "sha256:HEX|spki:HEX";
+
 // The help of a command: its synopsis, and options without the rules that a mistake would cite.
 class Help : public CLI::Formatter {
  public:
@@ -65,13 +67,46 @@ void CommandLine::add_policy(Policy& policy, const std::string& alpn_names) {
     add_choice(app_, "--tls-min", policy.min_version, kVersions, "Lowest version of TLS");
     add_choice(app_, "--tls-max", policy.max_version, kVersions, "Highest version of TLS");
     add_choice(app_, "--engine", policy.engine, kEngines, "Who makes the records");
-    const auto set_timeout = [&policy](double seconds) {
-        policy.timeout = std::chrono::milliseconds(std::llround(seconds * 1000));
-    };
-    app_.add_option_function<double>("-w,--timeout", set_timeout,
-                                     "Seconds until the handshake must be over (30)")
-        ->check(CLI::Range(0.001, 86400.0).description(""))
-        ->type_name("SECONDS");
+    add_seconds(app_, "-w,--timeout", policy.timeout,
+                "Seconds until the handshake must be over (30)");
+}
+
+void CommandLine::add_client(ClientOptions& options, const ClientNames& names) {
+    app_.add_option("-n,--name", options.name, "The name that the certificate must bear (HOST)")
+        ->type_name("NAME");
+    auto* ca = app_.add_option(names.ca_file, options.ca_file, "Trust these issuers only (PEM)")
+                   ->type_name("FILE");
+    auto* cert = app_.add_option(names.cert, options.cert_file, "Our certificate chain (PEM)")
+                     ->type_name("FILE");
+    auto* key =
+        app_.add_option(names.key, options.key_file, "Its private key (PEM)")->type_name("FILE");
+    auto* pins =
+        add_list(app_, "-p,--pin", options.pins, "Trust this certificate or key, whoever issued it")
+            ->type_name(kPin);
+    auto* insecure =
+        app_.add_flag("--insecure", options.accept_any_certificate, "Verify nothing at all");
+    cert->needs(key);
+    key->needs(cert);
+    pins->excludes(ca);
+    insecure->excludes(ca)->excludes(pins);
+    const auto set_session = [&options](std::int64_t /*count*/) { options.session_cache = false; };
+    app_.add_flag_function("--no-session", set_session, "Do not resume an earlier session");
+}
+
+void CommandLine::add_server(ServerOptions& options) {
+    app_.add_option("-c,--cert", options.cert_file, "Our certificate chain, leaf first (PEM)")
+        ->type_name("FILE")
+        ->required();
+    app_.add_option("-k,--key", options.key_file, "Its private key (PEM)")
+        ->type_name("FILE")
+        ->required();
+    auto* ca = app_.add_option("-a,--client-ca", options.client_ca_file,
+                               "Demand a client certificate of these issuers (PEM)")
+                   ->type_name("FILE");
+    add_list(app_, "-p,--pin", options.client_pins,
+             "Demand a client certificate that is this one, or has this key")
+        ->type_name(kPin)
+        ->excludes(ca);
 }
 
 void CommandLine::add_talk(Talk& talk) {
@@ -107,6 +142,16 @@ int CommandLine::misused(const std::string& what) {
 CLI::Option* add_list(CLI::App& app, const std::string& names, std::vector<std::string>& list,
                       const std::string& description) {
     return app.add_option(names, list, description)->allow_extra_args(false)->type_name("WORD");
+}
+
+CLI::Option* add_seconds(CLI::App& app, const std::string& names, std::chrono::milliseconds& time,
+                         const std::string& description, double lowest) {
+    const auto set = [&time](double seconds) {
+        time = std::chrono::milliseconds(std::llround(seconds * 1000));
+    };
+    return app.add_option_function<double>(names, set, description)
+        ->check(CLI::Range(lowest, 86400.0).description(""))
+        ->type_name("SECONDS");
 }
 
 }  // namespace tlsfs::cmd

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,8 +21,13 @@ class CommandLine {
 
     [[nodiscard]] CLI::App& options() { return app_; }
 
-    // `alpn_names` as in "-a,--alpn": the short letter is not the same in all commands.
+    // Names as in "-a,--alpn": the short letters are not the same in all commands.
     void add_policy(Policy& policy, const std::string& alpn_names);
+    struct ClientNames {
+        std::string ca_file, cert, key;
+    };
+    void add_client(ClientOptions& options, const ClientNames& names);
+    void add_server(ServerOptions& options);
     void add_talk(Talk& talk);
 
     // Parses; on --help and on a mistake returns the exit code, having said all there is to say.
@@ -42,5 +48,9 @@ class CommandLine {
 // An option that may be given several times, with one word each time.
 CLI::Option* add_list(CLI::App& app, const std::string& names, std::vector<std::string>& list,
                       const std::string& description);
+
+// An option in seconds, fractions allowed, from `lowest` to a day.
+CLI::Option* add_seconds(CLI::App& app, const std::string& names, std::chrono::milliseconds& time,
+                         const std::string& description, double lowest = 0.001);
 
 }  // namespace tlsfs::cmd

@@ -8,12 +8,12 @@
 
 namespace tlsfs::cmd {
 
-// `text` if all of it is one decimal number that fits.
+// `text` if all of it is one number that fits.
 template <class Number>
-[[nodiscard]] std::optional<Number> parse_number(std::string_view text) {
+[[nodiscard]] std::optional<Number> parse_number(std::string_view text, int base = 10) {
     Number number{};
     const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    const auto [stop, error] = std::from_chars(text.data(), end, number, base);
     if (error != std::errc{} || stop != end) return std::nullopt;
     return number;
 }

@@ -54,15 +54,15 @@ int guarded(int (*command)(int, const char* const*), int argc, const char* const
     }
 }
 
-namespace {
-
-std::string summary(std::map<std::string, std::string>& tags) {
-    std::string line = tags["Version"] + " " + tags["Cipher"] + ", verified: " + tags["Verify"];
-    if (const auto peer = tags.find("Peer"); peer != tags.end()) line += ", " + peer->second;
-    return line;
+std::string summary(const std::map<std::string, std::string>& tags) {
+    const auto value = [&tags](const char* tag) {
+        const auto found = tags.find(tag);
+        return found == tags.end() ? std::string() : found->second;
+    };
+    const std::string peer = value("Peer");
+    return value("Version") + " " + value("Cipher") + ", verified: " + value("Verify") +
+           (peer.empty() ? "" : ", " + peer);
 }
-
-}  // namespace
 
 void announce(const Talk& talk, const Connection& connection) {
     if (!talk.verbose && !talk.status) return;

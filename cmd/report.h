@@ -2,6 +2,7 @@
 // What the commands say on stderr, and how they exit.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "tlsclient.hpp"
@@ -33,6 +34,10 @@ struct Talk {
     bool verbose = false;  // one line about the connection
     bool status = false;   // all that is known of it
 };
+
+// The version, the cipher, and who the peer is, from the tags of status.
+[[nodiscard]] std::string summary(const std::map<std::string, std::string>& tags);
+
 void announce(const Talk& talk, const Connection& connection);
 
 }  // namespace tlsfs::cmd

@@ -21,31 +21,13 @@ struct Arguments {
 
 void add_options(CommandLine& line, Arguments& arguments) {
     CLI::App& app = line.options();
-    ClientOptions& options = arguments.options;
-    app.add_option("-n,--name", options.name, "The name that the certificate must bear (HOST)")
-        ->type_name("NAME");
-    auto* ca = app.add_option("-c,--ca-file", options.ca_file, "Trust these issuers only (PEM)")
-                   ->type_name("FILE");
-    auto* cert = app.add_option("-C,--cert", options.cert_file, "Our certificate chain (PEM)")
-                     ->type_name("FILE");
-    auto* key =
-        app.add_option("-K,--key", options.key_file, "Its private key (PEM)")->type_name("FILE");
-    auto* pins =
-        add_list(app, "-p,--pin", options.pins, "Trust this certificate or key, whoever issued it")
-            ->type_name("sha256:HEX|spki:HEX");
-    auto* insecure =
-        app.add_flag("--insecure", options.accept_any_certificate, "Verify nothing at all");
-    cert->needs(key);
-    key->needs(cert);
-    pins->excludes(ca);
-    insecure->excludes(ca)->excludes(pins);
-    const auto set_session = [&options](std::int64_t /*count*/) { options.session_cache = false; };
-    app.add_flag_function("--no-session", set_session, "Do not resume an earlier session");
+    line.add_client(arguments.options,
+                    {.ca_file = "-c,--ca-file", .cert = "-C,--cert", .key = "-K,--key"});
     app.add_option("-F,--fd", arguments.descriptors,
                    "Wrap descriptor R, or R and W, in place of HOST:PORT")
         ->type_name("R[,W]");
     app.add_flag("-6", arguments.ucspi_client, "PROGRAM gets descriptors 6 and 7, not 0 and 1");
-    line.add_policy(options.policy, "-a,--alpn");
+    line.add_policy(arguments.options.policy, "-a,--alpn");
     line.add_talk(arguments.talk);
 }
 

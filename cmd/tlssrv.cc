@@ -9,6 +9,7 @@
 #include <cstddef>
 
 #include "arguments.h"
+#include "children.h"
 #include "listener.h"
 #include "program.h"
 #include "report.h"
@@ -26,27 +27,14 @@ struct Arguments {
 
 void add_options(CommandLine& line, Arguments& arguments) {
     CLI::App& app = line.options();
-    ServerOptions& options = arguments.options;
-    app.add_option("-c,--cert", options.cert_file, "Our certificate chain, leaf first (PEM)")
-        ->type_name("FILE")
-        ->required();
-    app.add_option("-k,--key", options.key_file, "Its private key (PEM)")
-        ->type_name("FILE")
-        ->required();
-    auto* ca = app.add_option("-a,--client-ca", options.client_ca_file,
-                              "Demand a client certificate of these issuers (PEM)")
-                   ->type_name("FILE");
-    add_list(app, "-p,--pin", options.client_pins,
-             "Demand a client certificate that is this one, or has this key")
-        ->type_name("sha256:HEX|spki:HEX")
-        ->excludes(ca);
+    line.add_server(arguments.options);
     app.add_option("-l,--listen", arguments.listen, "Accept connections here, not on descriptor 0")
         ->type_name("[ADDR]:PORT|systemd");
     app.add_option("-C,--max-children", arguments.max_children,
                    "Connections served at the same time with -l (256)")
         ->check(CLI::Range(1, 1'000'000).description(""))
         ->type_name("NUMBER");
-    line.add_policy(options.policy, "--alpn");
+    line.add_policy(arguments.options.policy, "--alpn");
     line.add_talk(arguments.talk);
 }
 
@@ -83,7 +71,7 @@ int serve_standard(const Arguments& arguments) {
 
 int serve_listener(const Arguments& arguments) {
     const bool passed = arguments.listen == "systemd";
-    const auto address = parse_listen_address(arguments.listen);
+    const auto address = parse_host_port(arguments.listen);
     if (!address && !passed) return CommandLine::misused("-l takes [ADDR]:PORT, or systemd");
     // What no connection could be made with is better said now than to every peer.
     if (const Failure why = check(arguments.options)) return complain_of(why, "cannot serve");

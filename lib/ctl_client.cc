@@ -94,6 +94,13 @@ Result<UniqueFd> CtlClient::shake_hands(std::string_view line) {
     return open_data();
 }
 
+Result<> CtlClient::begin_to_shake_hands(std::string_view line) {
+    if (fcntl(ctl_.get(), F_SETFL, O_NONBLOCK) != 0) return system_failure("ctl");
+    auto said = say(line);
+    if (!said && said.error().code == EINPROGRESS) return {};
+    return said;
+}
+
 Result<UniqueFd> CtlClient::open_data() const {
     auto data = open_file("data", O_RDWR);
     if (!data) return explained(data.error().code);

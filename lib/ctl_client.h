@@ -27,6 +27,10 @@ class CtlClient {
     // Writes the `client` or `server` line, waits until the handshake is over and opens data.
     [[nodiscard]] Result<UniqueFd> shake_hands(std::string_view line);
 
+    // Writes the `client` or `server` line and waits for nothing: success is a handshake that goes
+    // on. From then on no line waits.
+    [[nodiscard]] Result<> begin_to_shake_hands(std::string_view line);
+
     [[nodiscard]] Result<UniqueFd> open_data() const;
 
     // Takes `read` and `write` for the carrier, which may be one and the same.

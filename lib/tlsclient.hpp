@@ -125,8 +125,9 @@ class TLSFS_API Connection {
                                                          const ServerOptions& options,
                                                          Failure& why);
 
-// Would a connection with these options get as far as its handshake? For servers, before they
-// listen.
+// Would a connection with these options get as far as its handshake? For what listens, before it
+// does.
+[[nodiscard]] TLSFS_API Failure check(const ClientOptions& options);
 [[nodiscard]] TLSFS_API Failure check(const ServerOptions& options);
 
 }  // namespace tlsfs

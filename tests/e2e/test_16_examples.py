@@ -2,7 +2,9 @@
 """What stands in examples/ works as its first lines say."""
 
 import os
+import re
 import shutil
+import socket
 
 from harness import Case, needs_root, program
 from harness.certs import NAME
@@ -96,20 +98,51 @@ class Programs(Examples):
             environment={**self.environment, "RSYNC_CONNECT_PROG": f"{EXAMPLES / 'rsync-connect'} %H {port}"}))
         self.assertEqual((here / "file").read_bytes(), (there / "file").read_bytes())
 
-    def test_redis_behind_tlssrv(self):
+    def test_redis_through_tunnels(self):
         if shutil.which("redis-server") is None:
             self.skipTest("no redis-server")
         where = self.dir / "redis"
         self.spawn(["redis-server", "--port", "0", "--unixsocket", where, "--dir", self.dir, "--save", ""])
         until(where.exists, "redis-server's socket")
-        secured = self.server("socat", "-", f"UNIX-CONNECT:{where}")
-        plain = free_port()
-        self.spawn(["socat", f"TCP-LISTEN:{plain},bind=127.0.0.1,fork,reuseaddr",
-                    f"EXEC:tlsclient -c {self.certs.ca} localhost\\:{secured}"], environment=self.environment)
-        until(lambda: listens(plain), "socat listens")
+        secured, plain = free_port(), free_port()
+        self.tunnel("server", "-c", self.certs("good.pem"), "-k", self.certs("good.key"), "-l", f":{secured}", "-t", where)
+        self.tunnel("client", "-l", f"127.0.0.1:{plain}", "-t", f"localhost:{secured}", "--ca-file", self.certs.ca)
         for words, answer in ((("set", "key", "value"), "OK"), (("get", "key"), "value")):
             done = self.run_program(["redis-cli", "-p", plain, *words])
             self.assertEqual(done.stdout.strip(), answer, done.stderr)
+
+    def tunnel(self, *words):
+        process = self.spawn([program("tlstunnel"), *words], environment=self.environment)
+        process.wait_for_output("listening on")
+
+    def test_what_takes_the_place_of_stunnel(self):
+        text = (EXAMPLES / "from-stunnel.md").read_text()
+        secured, plain = free_port(), free_port()
+        with socket.create_server(("127.0.0.1", 0)) as target:
+            # What stands there, with this test's addresses and files in place of its own.
+            places = {":6380": f":{secured}", "127.0.0.1:6379": f"127.0.0.1:{plain}",
+                      "db1.example.com": "no-such-host.invalid", "db2.example.com": "127.0.0.1", "db.example.com": NAME, "/etc/ssl/clients-ca.pem": self.certs.ca,
+                      "/etc/ssl/db-ca.pem": self.certs.ca, "/etc/ssl/db.": f"{self.certs.dir}/good.",
+                      "/etc/ssl/client.": f"{self.certs.dir}/client."}
+            server, client = re.findall("^tlstunnel .*$", text, re.M)
+            server = server.replace("-t 127.0.0.1:6379", f"-t 127.0.0.1:{target.getsockname()[1]}")
+            for line in (server, client):
+                for old, new in places.items():
+                    line = line.replace(old, new)
+                self.tunnel(*line.split()[1:])
+            with socket.create_connection(("127.0.0.1", plain)) as ours:
+                theirs, _ = target.accept()
+                with theirs:
+                    ours.sendall(b"through both")
+                    self.assertEqual(theirs.recv(100), b"through both")
+
+    def test_each_line_of_it_has_its_option(self):
+        text = (EXAMPLES / "from-stunnel.md").read_text()
+        sections = re.findall(r"```ini\n\[db\]\n(.*?)```", text, re.S)
+        for section, command in zip(sections, re.findall("^tlstunnel .*$", text, re.M), strict=True):
+            for option in re.findall("; (-.*)$", section, re.M):
+                self.assertIn(f" {option}", command)
+        self.assertIn(re.search("^tlstunnel server.*$", text, re.M)[0], re.search("ExecStart=.*", text)[0])
 
     def test_a_service_that_knows_its_clients(self):
         port = self.server(EXAMPLES / "greet-client.sh", options=["-a", self.certs.ca])

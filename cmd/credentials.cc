@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+#include "credentials.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace tlsfs::cmd {
+namespace {
+
+std::vector<std::string*> file_names(RoleOptions& options) {
+    if (auto* client = std::get_if<ClientOptions>(&options)) {
+        return {&client->ca_file, &client->cert_file, &client->key_file};
+    }
+    auto& server = std::get<ServerOptions>(options);
+    return {&server.client_ca_file, &server.cert_file, &server.key_file};
+}
+
+std::string path_of(int fd) {
+    return "/proc/self/fd/" + std::to_string(fd);
+}
+
+}  // namespace
+
+std::shared_ptr<const Credentials> Credentials::load(const RoleOptions& options, Failure& why) {
+    const std::shared_ptr<Credentials> loaded(new Credentials(options));
+    why = loaded->open_all();
+    if (why) return nullptr;
+    why = std::visit([](const auto& role) { return check(role); }, loaded->options_);
+    if (!why) return loaded;
+    why = loaded->with_names(std::move(why));
+    return nullptr;
+}
+
+Failure Credentials::open_all() {
+    for (std::string* name : file_names(options_)) {
+        if (name->empty()) continue;
+        if (Failure why = open(*name)) return why;
+    }
+    return {};
+}
+
+Failure Credentials::open(std::string& name) {
+    // A pipe could be read by one handshake only, and must not be waited for.
+    UniqueFd fd(::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!fd.valid()) return {errno, name + ": " + std::strerror(errno)};
+    struct stat info {};
+    if (fstat(fd.get(), &info) != 0) return {errno, name + ": " + std::strerror(errno)};
+    if (!S_ISREG(info.st_mode)) return {EINVAL, name + ": not a regular file"};
+    const std::string path = path_of(fd.get());
+    files_.push_back({std::move(fd), std::exchange(name, path)});
+    return {};
+}
+
+std::optional<Connection> Credentials::shake_hands(int socket_fd, const std::string& host,
+                                                   Failure& why) const {
+    const auto carrier = Carrier::stream(socket_fd);
+    std::optional<Connection> connection;
+    if (const auto* role = std::get_if<ClientOptions>(&options_)) {
+        ClientOptions options = *role;
+        if (options.name.empty()) options.name = host;
+        connection = client(carrier, options, why);
+    } else {
+        connection = server(carrier, std::get<ServerOptions>(options_), why);
+    }
+    if (!connection) why = with_names(std::move(why));
+    return connection;
+}
+
+// A message is to name the file as its owner does.
+Failure Credentials::with_names(Failure why) const {
+    for (const File& file : files_) {
+        const std::string path = path_of(file.fd.get()) + ":";
+        const auto at = why.text.find(path);
+        if (at != std::string::npos) why.text.replace(at, path.size(), file.name + ":");
+    }
+    if (why.text.empty()) why.text = std::strerror(why.code);
+    return why;
+}
+
+}  // namespace tlsfs::cmd
