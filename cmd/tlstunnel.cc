@@ -43,9 +43,10 @@ int main_with(int argc, const char* const* argv) {
     Failure why;
     auto credentials = Credentials::load(options->role, why);
     if (!credentials) return complain_of(why, "cannot serve");
+    Signals signals = Tunnel::block_signals();
     Entrance entrance = open_entrance(*options);
     if (entrance.sockets.empty()) return kExitSystem;
-    return Tunnel(*options, std::move(credentials), std::move(entrance)).run();
+    return Tunnel(*options, std::move(credentials), std::move(signals), std::move(entrance)).run();
 }
 
 }  // namespace

@@ -61,10 +61,10 @@ const std::array<Tunnel::Reaction, 5> Tunnel::kReactions{{
 }};
 
 Tunnel::Tunnel(const TunnelOptions& options, std::shared_ptr<const Credentials> credentials,
-               Entrance entrance)
+               Signals signals, Entrance entrance)
     : options_(options),
       credentials_(std::move(credentials)),
-      signals_{SIGHUP, SIGTERM, SIGINT},
+      signals_(std::move(signals)),
       targets_(options.targets, options.order, options.connect_timeout),
       acceptor_(std::move(entrance.sockets)),
       names_(std::move(entrance.names)) {}

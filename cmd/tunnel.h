@@ -32,8 +32,11 @@ struct Entrance {
 
 class Tunnel {
  public:
+    // Which signals it follows. Made before it listens, for then somebody may send them.
+    [[nodiscard]] static Signals block_signals() { return {SIGHUP, SIGTERM, SIGINT}; }
+
     Tunnel(const TunnelOptions& options, std::shared_ptr<const Credentials> credentials,
-           Entrance entrance);
+           Signals signals, Entrance entrance);
 
     // Serves until a signal ends it. Returns the exit code, or exits with it when there are threads
     // left that nobody can wake.
