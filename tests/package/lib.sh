@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 # What the trials of the packages share. Sourced; expects `set -eu`.
 
+version_of_project() { sed -n "s/^ *version: '\(.*\)',$/\1/p" meson.build; }
+
 # A fresh Debian in a directory: make_root DIRECTORY PACKAGES. The release and the places that its
 # packages come from are this machine's own. The kernels in it are never to be booted by a loader.
 make_root() {
