@@ -37,6 +37,8 @@ bool Acceptor::wait(std::span<const int> others, bool full, std::optional<millis
     for (const pollfd& listener : std::span(watched).subspan(others.size())) {
         if ((listener.revents & POLLIN) != 0) ready_.push_back(listener.fd);
     }
+    // Where there is room for one only, it is not always the same listener's.
+    if (!ready_.empty()) std::ranges::rotate(ready_, ready_.begin() + turn_++ % ready_.size());
     return true;
 }
 

@@ -42,6 +42,7 @@ class Acceptor {
 
     Listeners listeners_;
     std::vector<int> ready_;
+    std::size_t turn_ = 0;
     bool resting_ = false;
 };
 

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 
 #include "report.h"
@@ -74,7 +75,12 @@ UniqueFd lock_directory_of(const std::string& path) {
     const auto parent = std::filesystem::path(path).parent_path();
     const char* name = parent.empty() ? "." : parent.c_str();
     UniqueFd directory(open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (directory.valid()) flock(directory.get(), LOCK_EX);
+    // Whoever can read the directory can lock it, and for ever: so not for long.
+    constexpr timespec kPause{0, 50'000'000};
+    for (int attempt = 0; directory.valid() && attempt < 40; ++attempt) {
+        if (flock(directory.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) break;
+        nanosleep(&kPause, nullptr);
+    }
     return directory;
 }
 

@@ -132,8 +132,8 @@ void Tunnel::reload() {
 
 void Tunnel::stop() {
     sd_notify(0, "STOPPING=1");
+    names_.clear();  // while we still listen nobody takes one for left behind
     acceptor_.close();
-    names_.clear();
     state_ = State::stopping;
     deadline_ = Clock::now() + options_.grace;
     if (!running_.empty()) {
@@ -155,12 +155,14 @@ void Tunnel::accept() {
 
 void Tunnel::start(Accepted accepted) {
     const std::string peer = address_text(accepted.peer);
+    const std::size_t before = running_.size();
     try {
         auto connection = std::make_unique<TunnelConnection>(
             TunnelShare{options_, targets_, finished_}, credentials_, std::move(accepted));
-        std::thread thread([running = connection.get()] { running->run(); });
-        running_.push_back({std::move(connection), std::move(thread)});
-    } catch (const std::system_error& shortage) {
+        Running& running = running_.emplace_back(Running{std::move(connection), {}});
+        running.thread = std::thread([it = running.connection.get()] { it->run(); });
+    } catch (const std::exception& shortage) {
+        running_.resize(before);
         say(peer + ": " + shortage.what());
         acceptor_.rest();
     }

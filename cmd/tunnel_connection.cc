@@ -133,7 +133,7 @@ void TunnelConnection::announce(const Halves& halves) const {
 }
 
 Failure TunnelConnection::relay(Halves halves) {
-    TunnelStream stream(std::move(*halves.tls), std::move(halves.plain));
+    TunnelStream stream(std::move(*halves.tls), std::move(halves.plain), called_off_);
     {
         const std::scoped_lock guard(lock_);
         if (ended_by_) stream.break_off(*ended_by_);

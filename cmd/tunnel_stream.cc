@@ -6,8 +6,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <memory>
-#include <system_error>
 #include <thread>
 #include <tuple>
 
@@ -18,21 +18,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Not filled with zeros: what is never received takes no memory.
-class Buffer {
- public:
-    [[nodiscard]] std::span<char> space() { return {bytes_.get(), kChunk}; }
-    [[nodiscard]] std::span<const char> first(ssize_t size) const {
-        return {bytes_.get(), static_cast<std::size_t>(size)};
-    }
-
- private:
-    std::unique_ptr<char[]> bytes_ = std::make_unique_for_overwrite<char[]>(kChunk);
-};
-
 Failure plain_failure() {
     const int code = errno;
     return {code, std::string("the plain side: ") + std::strerror(code)};
+}
+
+Failure reset_by_plain() {
+    errno = ECONNRESET;
+    return plain_failure();
 }
 
 Failure tls_failure(const Connection& tls) {
@@ -43,30 +36,55 @@ Failure tls_failure(const Connection& tls) {
 
 }  // namespace
 
+// Not filled with zeros: what is never received takes no memory.
+class TunnelStream::Buffer {
+ public:
+    [[nodiscard]] std::span<char> space() { return {bytes_.get(), kChunk}; }
+    [[nodiscard]] std::span<const char> first(ssize_t size) const {
+        return {bytes_.get(), static_cast<std::size_t>(size)};
+    }
+
+ private:
+    std::unique_ptr<char[]> bytes_ = std::make_unique_for_overwrite<char[]>(kChunk);
+};
+
 void reset_at_close(int socket_fd, bool reset) {
     const linger how{reset ? 1 : 0, 0};
     setsockopt(socket_fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how));
 }
 
-TunnelStream::TunnelStream(Connection tls, UniqueFd plain)
-    : tls_(std::move(tls)), plain_(std::move(plain)), last_moved_(Clock::now()) {}
+TunnelStream::TunnelStream(Connection tls, UniqueFd plain, Event& called_off) noexcept
+    : tls_(std::move(tls)),
+      plain_(std::move(plain)),
+      called_off_(called_off),
+      last_moved_(Clock::now()) {}
 
 Failure TunnelStream::run() {
     try {
-        std::thread sender([this] { plain_to_tls(); });
-        tls_to_plain();
+        Buffer to_tls, to_plain;
+        std::thread sender([&] { carry(&TunnelStream::plain_to_tls, to_tls); });
+        carry(&TunnelStream::tls_to_plain, to_plain);
         sender.join();
-    } catch (const std::system_error& no_thread) {
-        break_off({no_thread.code().value(), no_thread.what()});
+    } catch (const std::exception& shortage) {
+        break_off({ENOMEM, shortage.what()});
     }
     const std::scoped_lock guard(lock_);
     if (!why_) reset_at_close(plain_.get(), false);
     return why_;
 }
 
+// Nothing that is thrown here may look like the stream's end, nor take the process along.
+void TunnelStream::carry(void (TunnelStream::*direction)(Buffer&), Buffer& buffer) {
+    try {
+        (this->*direction)(buffer);
+    } catch (const std::exception& shortage) {
+        break_off({ENOMEM, shortage.what()});
+    }
+}
+
 void TunnelStream::break_off(Failure why) {
     note(std::move(why));
-    broken_off_.set();
+    called_off_.set();
     // It fails if the connection has ended by itself; then there is nobody to wake.
     std::ignore = tls_.hangup();
 }
@@ -76,8 +94,7 @@ void TunnelStream::note(Failure why) {
     if (!why_) why_ = std::move(why);
 }
 
-void TunnelStream::plain_to_tls() {
-    Buffer buffer;
+void TunnelStream::plain_to_tls(Buffer& buffer) {
     for (;;) {
         const ssize_t size = receive_plain(buffer.space());
         if (size < 0) return break_off(plain_failure());
@@ -90,13 +107,13 @@ void TunnelStream::plain_to_tls() {
         }
         last_moved_ = Clock::now();
     }
+    if (is_plain_broken()) return break_off(reset_by_plain());
     // It fails where the connection is broken, which tls_to_plain() finds out too, and where the
     // peer has said all and is gone: then there is nobody to tell.
     std::ignore = tls_.close();
 }
 
-void TunnelStream::tls_to_plain() {
-    Buffer buffer;
+void TunnelStream::tls_to_plain(Buffer& buffer) {
     for (;;) {
         const ssize_t size = read_some(tls_.data(), buffer.space());
         if (size < 0) return break_off(tls_failure(tls_));
@@ -110,7 +127,7 @@ void TunnelStream::tls_to_plain() {
 
 // Nothing but break_off() can wake a thread that sits in recv(2) without sending a FIN.
 bool TunnelStream::wait_for_plain(short events) const {
-    const Waited waited = wait_for(plain_.get(), events, broken_off_);
+    const Waited waited = wait_for(plain_.get(), events, called_off_);
     if (waited == Waited::ready) return true;
     errno = errno_of(waited);
     return false;
@@ -125,10 +142,24 @@ ssize_t TunnelStream::receive_plain(std::span<char> buffer) const {
     }
 }
 
-bool TunnelStream::send_plain(std::span<const char> bytes) const {
+// A socket tells of a reset once, to whoever asks first, and is at its end for the other: so a
+// receiver that sees the end must know whether a sender has met the reset.
+ssize_t TunnelStream::send_once(std::span<const char> bytes) {
+    const std::scoped_lock guard(sending_);
+    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    const ssize_t size = send(plain_.get(), bytes.data(), bytes.size(), flags);
+    if (size < 0 && errno != EINTR && errno != EAGAIN) plain_broken_ = true;
+    return size;
+}
+
+bool TunnelStream::is_plain_broken() {
+    const std::scoped_lock guard(sending_);
+    return plain_broken_;
+}
+
+bool TunnelStream::send_plain(std::span<const char> bytes) {
     while (!bytes.empty()) {
-        const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-        const ssize_t size = send(plain_.get(), bytes.data(), bytes.size(), flags);
+        const ssize_t size = send_once(bytes);
         if (size >= 0) {
             bytes = bytes.subspan(static_cast<std::size_t>(size));
         } else if (errno != EINTR && (errno != EAGAIN || !wait_for_plain(POLLOUT))) {

@@ -29,7 +29,8 @@ void reset_at_close(int socket_fd, bool reset);
 
 class TunnelStream {
  public:
-    TunnelStream(Connection tls, UniqueFd plain);
+    // `called_off` wakes whoever waits; it may be set already, and outlives this.
+    TunnelStream(Connection tls, UniqueFd plain, Event& called_off) noexcept;
 
     // Relays until both directions have ended, in this thread and one more. Returns why the stream
     // was cut, if it was.
@@ -42,19 +43,26 @@ class TunnelStream {
     [[nodiscard]] Deadline last_moved() const { return last_moved_; }
 
  private:
-    void plain_to_tls();
-    void tls_to_plain();
+    class Buffer;
+
+    void carry(void (TunnelStream::*direction)(Buffer&), Buffer& buffer);
+    void plain_to_tls(Buffer& buffer);
+    void tls_to_plain(Buffer& buffer);
     [[nodiscard]] ssize_t receive_plain(std::span<char> buffer) const;
-    [[nodiscard]] bool send_plain(std::span<const char> bytes) const;
+    [[nodiscard]] bool send_plain(std::span<const char> bytes);
+    [[nodiscard]] ssize_t send_once(std::span<const char> bytes);
+    [[nodiscard]] bool is_plain_broken();
     [[nodiscard]] bool wait_for_plain(short events) const;
     void note(Failure why);
 
     Connection tls_;
     UniqueFd plain_;
-    Event broken_off_;
+    Event& called_off_;
     std::atomic<Deadline> last_moved_;
     std::mutex lock_;
     Failure why_;  // guarded by lock_
+    std::mutex sending_;
+    bool plain_broken_ = false;  // guarded by sending_
 };
 
 }  // namespace tlsfs::cmd

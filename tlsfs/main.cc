@@ -32,9 +32,11 @@ struct Options {
     bool only_owner = false;
 };
 
-// As the programs look for it: tls(4).
-std::string default_mount_point() {
+// Where programs look for it: tls(4). For all users there is one place only: what a login has given
+// root as its runtime directory nobody else can enter.
+std::string default_mount_point(bool all_users) {
     if (const char* place = getenv("TLSFS"); place != nullptr && *place != '\0') return place;
+    if (all_users) return "/run/tls";
     if (const char* runtime = getenv("XDG_RUNTIME_DIR"); runtime != nullptr && *runtime != '\0') {
         return std::string(runtime) + "/tls";
     }
@@ -80,8 +82,10 @@ int parse(int argc, char** argv, Options& options, tlsfs::Log& log) {
     said.log_level = tlsfs::parse_log_level(log_level);
     make_absolute(said.config_file);
     make_absolute(said.ca_file);
-    if (options.server.mount_point.empty()) options.server.mount_point = default_mount_point();
     options.server.all_users = geteuid() == 0 && !options.only_owner;
+    if (options.server.mount_point.empty()) {
+        options.server.mount_point = default_mount_point(options.server.all_users);
+    }
     said.system = options.server.all_users;
     return 0;
 }

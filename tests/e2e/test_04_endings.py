@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Point 4: every way in which a stream can end is told apart, and half-close works."""
 
+import contextlib
 import errno
 import os
 import select
@@ -125,7 +126,8 @@ class FromThePeer(Case):
                 return
             raise AssertionError("no error")
         for connection, data, peer in self.with_each_version(script):
-            os.write(data, b"arrives corrupted")
+            with contextlib.suppress(BrokenPipeError):  # our tickets were corrupted already
+                os.write(data, b"arrives corrupted")
             self.assertErrno(errno.EPROTO, os.read, data, 100)
             peer.result()
             status = connection.status()

@@ -124,6 +124,7 @@ void Connection::drop_stream() {
     handed_over_.reset();
     if (!stream_) return;
     stream_->add_stats(stats_);
+    stream_->give_up();
     linger(services_.reactor, std::move(stream_));
 }
 

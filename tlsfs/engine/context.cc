@@ -401,14 +401,16 @@ Result<> ContextCache::load_trust(SSL_CTX* ssl, const Settings& settings, Mode m
 ContextCache::ContextPtr ContextCache::find(const std::string& id) {
     const auto found = contexts_.find(id);
     ContextPtr context = found == contexts_.end() ? nullptr : found->second.lock();
-    if (!context || context->role == Role::client) return context;
-    const bool old = std::chrono::steady_clock::now() - context->made >= life_;
-    return old ? nullptr : context;
+    return context && is_old(*context) ? nullptr : context;
+}
+
+bool ContextCache::is_old(const TlsContext& context) const {
+    return context.role == Role::server && std::chrono::steady_clock::now() - context.made >= life_;
 }
 
 void ContextCache::keep(ContextPtr context) {
-    const auto same = [&](const ContextPtr& kept) { return kept->id == context->id; };
-    std::erase_if(kept_, same);
+    std::erase_if(kept_,
+                  [&](const ContextPtr& kept) { return kept->id == context->id || is_old(*kept); });
     kept_.push_front(std::move(context));
     if (kept_.size() > kKeptContexts) kept_.pop_back();
 }

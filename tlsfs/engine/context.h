@@ -84,6 +84,7 @@ class ContextCache {
     [[nodiscard]] Result<> load_trust(SSL_CTX* ssl, const Settings& settings,
                                       VerifyPolicy::Mode mode, const Trust& trust);
     [[nodiscard]] ContextPtr find(const std::string& id);
+    [[nodiscard]] bool is_old(const TlsContext& context) const;
     void keep(ContextPtr context);
 
     [[nodiscard]] Trust trust_now();

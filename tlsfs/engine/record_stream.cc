@@ -43,9 +43,10 @@ std::optional<std::size_t> RecordStream::receive(std::span<std::byte> into) {
     return std::nullopt;
 }
 
+// What is no data, a handshake's flight above all, is collected: flush() sends it in one piece.
 std::size_t RecordStream::send(std::span<const std::byte> record) {
-    const bool more = records_to_come_ > 1;
-    if (records_to_come_ > 0) --records_to_come_;
+    if (records_to_come_ == 0) return 0;
+    const bool more = --records_to_come_ > 0;
     return send_some(record, more).value_or(record.size());
 }
 

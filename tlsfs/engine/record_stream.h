@@ -30,6 +30,9 @@ class RecordStream final : private Tls::Wire {
     [[nodiscard]] Result<UniqueFd> hand_over();
     void absorb(std::string_view messages) { tls_->absorb(messages); }
 
+    // There will be no handshake any more: what is left is to send, if anything.
+    void give_up() { tls_->forget_key(); }
+
     // done: the handshake is over; want_input: call again when the carrier is ready.
     [[nodiscard]] Step handshake();
 

@@ -55,7 +55,8 @@ struct TlsCallbacks {
         return 1;
     }
 
-    static int write(BIO* bio, const char* from, std::size_t size, std::size_t* count) {
+    // No exception may pass through OpenSSL.
+    static int write(BIO* bio, const char* from, std::size_t size, std::size_t* count) try {
         auto& tls = *static_cast<Tls*>(BIO_get_data(bio));
         auto record = std::as_bytes(std::span(from, size));
         if (tls.wire_ != nullptr && tls.output_.empty()) {
@@ -64,6 +65,8 @@ struct TlsCallbacks {
         tls.output_.append(record);
         *count = size;
         return 1;
+    } catch (const std::bad_alloc&) {
+        return -1;
     }
 
     static long control(BIO* bio, int command, long, void*) {
@@ -151,16 +154,17 @@ Tls::~Tls() {
 Result<std::unique_ptr<Tls>> Tls::create(Terms terms, SessionCache& sessions,
                                          const std::string& name) {
     std::unique_ptr<Tls> tls(new Tls(std::move(terms.context), sessions));
-    if (auto set = tls->use_key(terms.key.get()); !set) return tl::unexpected(set.error());
+    if (auto set = tls->use_key(std::move(terms.key)); !set) return tl::unexpected(set.error());
     if (tls->context_->role == Role::server) return tls;
     if (auto set = tls->set_name(without_final_dot(name)); !set) return tl::unexpected(set.error());
     tls->offer_session();
     return tls;
 }
 
-Result<> Tls::use_key(EVP_PKEY* key) {
+Result<> Tls::use_key(SharedKey key) {
     ERR_clear_error();
-    if (key == nullptr || SSL_use_PrivateKey(ssl_.get(), key) == 1) return {};
+    key_ = std::move(key);
+    if (key_ == nullptr || SSL_use_PrivateKey(ssl_.get(), key_.get()) == 1) return {};
     return tl::unexpected(take_openssl_error("key", EINVAL));
 }
 
@@ -168,6 +172,7 @@ Result<> Tls::use_key(EVP_PKEY* key) {
 // post-handshake authentication.
 void Tls::forget_key() {
     SSL_certs_clear(ssl_.get());
+    key_.reset();
 }
 
 Result<> Tls::set_name(const std::string& name) {

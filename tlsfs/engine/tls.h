@@ -73,6 +73,7 @@ class Tls {
     ~Tls();
 
     [[nodiscard]] Step handshake();
+    void forget_key();  // there will be no handshake; one that is over has seen to it itself
     [[nodiscard]] Step read(std::span<std::byte> into);
     [[nodiscard]] Step peek();  // done: a byte or more of plaintext is there
     [[nodiscard]] Result<> write(std::span<const std::byte> from);
@@ -110,14 +111,14 @@ class Tls {
     friend struct TlsCallbacks;
 
     Tls(std::shared_ptr<const TlsContext> context, SessionCache& sessions);
-    [[nodiscard]] Result<> use_key(EVP_PKEY* key);
-    void forget_key();
+    [[nodiscard]] Result<> use_key(SharedKey key);
     [[nodiscard]] Result<> set_name(const std::string& name);
     void offer_session();
     [[nodiscard]] Step judge(int returned, const char* what);
     void give_buffers_back();
 
     std::shared_ptr<const TlsContext> context_;
+    SharedKey key_;  // until the handshake is over, for others that want the same one meanwhile
     SessionCache& sessions_;
     std::string session_key_;
     PeerCheck check_;
