@@ -458,6 +458,16 @@ class Endings(Tunnels):
             self.assertCut(peer)
             self.assertSaid(tunnel, rf"{LOOPBACK}:\d+: the plain side: Connection reset by peer")
 
+    def test_a_reset_that_our_sending_meets_first_is_none_either(self):
+        """A socket tells of a reset once, and shows an end to whoever asks after that."""
+        for through in self.both_ways():
+            for _ in range(10):
+                plain, peer, tunnel = through()
+                for _ in range(50):  # on its way while the reset comes
+                    peer.write(bytes(10_000))
+                reset(plain)
+                self.assertCut(peer)
+
     def test_a_reset_while_the_peer_takes_nothing_ends_the_tunnel_all_the_same(self):
         for through in self.both_ways():
             plain, peer, tunnel = through()
