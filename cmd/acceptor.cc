@@ -38,7 +38,10 @@ bool Acceptor::wait(std::span<const int> others, bool full, std::optional<millis
         if ((listener.revents & POLLIN) != 0) ready_.push_back(listener.fd);
     }
     // Where there is room for one only, it is not always the same listener's.
-    if (!ready_.empty()) std::ranges::rotate(ready_, ready_.begin() + turn_++ % ready_.size());
+    if (!ready_.empty()) {
+        const auto first = static_cast<std::ptrdiff_t>(turn_++ % ready_.size());
+        std::rotate(ready_.begin(), ready_.begin() + first, ready_.end());
+    }
     return true;
 }
 
