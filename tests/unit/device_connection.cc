@@ -101,7 +101,7 @@ TEST_CASE("connection: hangup is no close_notify") {
     const auto both = connected(device);
     const auto read = start_read(*both.client), other = start_read(*both.server);
     Wakes wakes;
-    (void)both.client->poll_data(&wakes, 0, wakes.poller());
+    (void)poll_data(*both.client, &wakes, 0, wakes.poller());
     CHECK(ctl(*both.client, "hangup") == 0);
     CHECK(read->code() == ECONNABORTED);
     CHECK(wakes.count() == 1);
@@ -119,7 +119,7 @@ TEST_CASE("connection: abandon answers everybody") {
     auto [ours, theirs] = socket_pair();
     const auto job = start_ctl(*handshaking, "verify none\nfd 3\nclient\n", {{3, ours.get()}});
     Wakes wakes;
-    (void)both.client->poll_data(&wakes, 0, wakes.poller());
+    (void)poll_data(*both.client, &wakes, 0, wakes.poller());
     device.registry.abandon(ECONNABORTED);
     CHECK(read->code() == ECONNABORTED);
     CHECK(write->code() == ECONNABORTED);

@@ -132,10 +132,9 @@ TEST_CASE("record stream: a reader gets what there is, and does not wait to fill
     REQUIRE(s.client->write(bytes("one")));
     REQUIRE(s.client->write(bytes("two")));
     std::string got;
-    CHECK(s.server->readable());
     CHECK(read_some(*s.server, got).outcome == Outcome::done);
     CHECK(got == "onetwo");
-    CHECK_FALSE(s.server->readable());
+    CHECK(read_some(*s.server, got).outcome == Outcome::want_input);
 }
 
 TEST_CASE("record stream: a full carrier stops writers, and loses nothing") {
@@ -143,7 +142,7 @@ TEST_CASE("record stream: a full carrier stops writers, and loses nothing") {
     make_streams(s);
     const std::string sent = stuff(*s.client);
     CHECK(s.client->unsent() > RecordStream::kHighWater);
-    CHECK(*s.client->write_some(bytes("x")) == 0);
+    CHECK_FALSE(s.client->writable());
     std::string got;
     while (got.size() < sent.size()) {
         const Step step = read_some(*s.server, got);
@@ -152,7 +151,7 @@ TEST_CASE("record stream: a full carrier stops writers, and loses nothing") {
     }
     CHECK((got == sent));
     CHECK(s.client->unsent() == 0);
-    CHECK(*s.client->write_some(bytes("x")) == 1);
+    CHECK(s.client->writable());
 }
 
 TEST_CASE("record stream: close_notify comes behind everything written") {
@@ -169,7 +168,6 @@ TEST_CASE("record stream: close_notify comes behind everything written") {
     CHECK(step.outcome == Outcome::closed);
     CHECK(got.size() == sent.size());
     CHECK(read_some(*s.server, got).outcome == Outcome::closed);  // for ever
-    CHECK(s.server->readable());
     REQUIRE(s.server->write(bytes("late answer")));
     got.clear();
     CHECK(read_some(*s.client, got).outcome == Outcome::done);

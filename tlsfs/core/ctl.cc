@@ -42,6 +42,13 @@ Result<Command> parse_fd(Words words) {
     return command::Fd{*read, *write};
 }
 
+Result<Command> parse_plain_side(Words words) {
+    const auto fd = parse_fd(words);
+    if (!fd) return fd;
+    const auto& ends = std::get<command::Fd>(*fd);
+    return command::Plain{ends.read, ends.write};
+}
+
 // A number, or a service's name (RFC 6335 section 5.1). getaddrinfo(3) would take more, and take it
 // for something else: 65579 for 43, for one.
 bool is_port(std::string_view word) {
@@ -160,18 +167,31 @@ Result<Command> parse_verify(Words words) {
     return invalid(fmt::format("verify '{}' is none of system, ca, none, pin", mode));
 }
 
-Result<Command> parse_timeout(Words words) {
+// 0.001 seconds to a day.
+Result<std::chrono::milliseconds> parse_seconds(std::string_view verb, const std::string& word) {
     constexpr auto kMaxSeconds =
         std::chrono::duration_cast<std::chrono::seconds>(kMaxTimeout).count();
     double seconds = 0;
-    const std::string& word = words[0];
     const char* end = word.data() + word.size();
     const auto [stop, error] = std::from_chars(word.data(), end, seconds, std::chars_format::fixed);
     if (error != std::errc{} || stop != end || !std::isfinite(seconds) || seconds < 0.001 ||
         seconds > static_cast<double>(kMaxSeconds)) {
-        return invalid(fmt::format("timeout '{}' is not 0.001 to {} seconds", word, kMaxSeconds));
+        return invalid(fmt::format("{} '{}' is not 0.001 to {} seconds", verb, word, kMaxSeconds));
     }
-    return command::Timeout{std::chrono::milliseconds{std::llround(seconds * 1000)}};
+    return std::chrono::milliseconds{std::llround(seconds * 1000)};
+}
+
+Result<Command> parse_timeout(Words words) {
+    const auto limit = parse_seconds("timeout", words[0]);
+    if (!limit) return tl::unexpected(limit.error());
+    return command::Timeout{*limit};
+}
+
+Result<Command> parse_idle(Words words) {
+    if (words[0] == "0") return command::Idle{};
+    const auto limit = parse_seconds("idle", words[0]);
+    if (!limit) return tl::unexpected(limit.error());
+    return command::Idle{*limit};
 }
 
 Result<Command> parse_session(Words words) {
@@ -194,9 +214,9 @@ Result<Command> parse_client(Words words) {
     return command::Client{words[0]};
 }
 
-template <class Plain>
-Result<Command> parse_plain(Words) {
-    return Plain{};
+template <class Bare>
+Result<Command> parse_bare(Words) {
+    return Bare{};
 }
 
 constexpr std::size_t kAnyNumber = std::numeric_limits<std::size_t>::max();
@@ -210,6 +230,8 @@ struct VerbEntry {
 
 constexpr StateSet kBefore{State::fresh};
 constexpr StateSet kWritable{State::established, State::remote_closed};
+constexpr StateSet kLiving{State::fresh, State::established, State::remote_closed,
+                           State::local_closed};
 constexpr StateSet kAny{State::fresh,         State::handshaking,  State::established,
                         State::remote_closed, State::local_closed, State::closed,
                         State::error};
@@ -217,6 +239,7 @@ constexpr StateSet kAny{State::fresh,         State::handshaking,  State::establ
 // The verbs, in the order of tls(4).
 constexpr std::array kVerbs{
     VerbEntry{"fd", 1, 2, parse_fd, kBefore},
+    VerbEntry{"plain", 1, 2, parse_plain_side, kLiving},
     VerbEntry{"dial", 1, 1, parse_dial, kBefore},
     VerbEntry{"version", 1, 2, parse_version, kBefore},
     VerbEntry{"ciphers", 1, 1, parse_ciphers, kBefore},
@@ -224,13 +247,14 @@ constexpr std::array kVerbs{
     VerbEntry{"alpn", 1, kAnyNumber, parse_alpn, kBefore},
     VerbEntry{"verify", 1, kAnyNumber, parse_verify, kBefore},
     VerbEntry{"timeout", 1, 1, parse_timeout, kBefore},
+    VerbEntry{"idle", 1, 1, parse_idle, kLiving},
     VerbEntry{"session", 1, 1, parse_session, kBefore},
     VerbEntry{"engine", 1, 1, parse_engine, kBefore},
     VerbEntry{"client", 0, 1, parse_client, kBefore},
-    VerbEntry{"server", 0, 0, parse_plain<command::Server>, kBefore},
-    VerbEntry{"keyupdate", 0, 0, parse_plain<command::KeyUpdate>, kWritable},
-    VerbEntry{"close", 0, 0, parse_plain<command::Close>, kWritable},
-    VerbEntry{"hangup", 0, 0, parse_plain<command::Hangup>, kAny},
+    VerbEntry{"server", 0, 0, parse_bare<command::Server>, kBefore},
+    VerbEntry{"keyupdate", 0, 0, parse_bare<command::KeyUpdate>, kWritable},
+    VerbEntry{"close", 0, 0, parse_bare<command::Close>, kWritable},
+    VerbEntry{"hangup", 0, 0, parse_bare<command::Hangup>, kAny},
 };
 
 }  // namespace

@@ -24,6 +24,10 @@ struct Fd {
     int read = -1;
     int write = -1;  // the same number where one descriptor serves both ways
 };
+struct Plain {
+    int read = -1;
+    int write = -1;  // as in Fd
+};
 struct Dial {
     std::string host, port;  // or
     std::string path;        // a Unix socket's
@@ -46,6 +50,9 @@ struct Verify {
 struct Timeout {
     std::chrono::milliseconds limit;
 };
+struct Idle {
+    std::chrono::milliseconds limit;  // 0: none
+};
 struct Session {
     bool on;
 };
@@ -61,10 +68,11 @@ struct Close {};
 struct Hangup {};
 }  // namespace command
 
-using Command = std::variant<command::Fd, command::Dial, command::Version, command::Ciphers,
-                             command::Groups, command::Alpn, command::Verify, command::Timeout,
-                             command::Session, command::Engine, command::Client, command::Server,
-                             command::KeyUpdate, command::Close, command::Hangup>;
+using Command =
+    std::variant<command::Fd, command::Plain, command::Dial, command::Version, command::Ciphers,
+                 command::Groups, command::Alpn, command::Verify, command::Timeout, command::Idle,
+                 command::Session, command::Engine, command::Client, command::Server,
+                 command::KeyUpdate, command::Close, command::Hangup>;
 
 struct ParsedLine {
     Command command;

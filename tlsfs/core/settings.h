@@ -49,6 +49,7 @@ struct Settings {
     std::vector<std::string> alpn;
     VerifyPolicy verify;
     std::chrono::milliseconds timeout{30'000};
+    std::chrono::milliseconds idle{0};  // hang up when nothing has moved for so long; 0: never
     bool session_cache = true;
     EngineChoice engine = EngineChoice::automatic;
     SecretBytes ca, cert, key;  // PEM text

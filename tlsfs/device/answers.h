@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@ class Answers {
     Answers(const Answers&) = delete;
     Answers& operator=(const Answers&) = delete;
     ~Answers() {
+        for (auto& action : actions_) action();
         for (auto& [request, code] : failures_) request->fail(code);
         for (auto& [request, count] : replies_) request->reply(count);
         for (auto& poller : wakes_) poller->wake();
@@ -28,9 +30,12 @@ class Answers {
     void reply(std::unique_ptr<WriteRequest> request, std::size_t count) {
         replies_.emplace_back(std::move(request), count);
     }
+    // To be done without the lock, before any answer is given.
+    void first(std::function<void()> action) { actions_.push_back(std::move(action)); }
     void wake(std::unique_ptr<Poller> poller) { wakes_.push_back(std::move(poller)); }
 
  private:
+    std::vector<std::function<void()>> actions_;
     std::vector<std::pair<std::unique_ptr<Request>, int>> failures_;
     std::vector<std::pair<std::unique_ptr<WriteRequest>, std::size_t>> replies_;
     std::vector<std::unique_ptr<Poller>> wakes_;

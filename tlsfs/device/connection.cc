@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "device/linger.h"
+#include "channel/linger.h"
 
 namespace tlsfs {
 
@@ -40,9 +40,8 @@ bool Connection::released() {
     if (--opens_ > 0) return false;
     refresh();  // the last chance to say that it had failed
     over_ = true;
-    const bool healthy = !stream_ || !stream_->write_error();
-    if (stream_ && healthy) stream_->close();
     step(Event::hangup);
+    if (relay_) answers.first([relay = relay_] { relay->release(); });
     drop_stream();
     fail_waiting(ECONNABORTED, answers);  // nobody can be waiting but whoever lost a race
     return true;
@@ -52,7 +51,12 @@ void Connection::abandon(int code) {
     Answers answers;
     const std::scoped_lock guard(lock_);
     if (in_kernel_) return;  // it needs no companion
-    if (stream_ && !stream_->write_error()) stream_->close();
+    if (relay_) {
+        answers.first([relay = relay_, code] {
+            relay->close();
+            relay->end(Error{code, "the companion is stopping"});
+        });
+    }
     set_failure({code, "the companion is stopping"});  // no fault of the connection's
     if (kernel_) kernel_->failed(code);
     drop_stream();
@@ -67,33 +71,16 @@ void Connection::signalled() {
         answers.fail(std::move(job_->request), EINTR);
         job_->rest.clear();
     }
-    for (auto& reader : readers_) {
-        if (reader->interrupted()) answers.fail(std::move(reader), EINTR);
-    }
-    std::erase(readers_, nullptr);
-    for (ParkedWrite& writer : writers_) {
-        if (writer.request->interrupted()) answer_interrupted(writer, answers);
-    }
-    std::erase_if(writers_, [](const ParkedWrite& writer) { return writer.request == nullptr; });
+    if (data_) data_->signalled();
 }
 
 void Connection::ready(int fd) {
     Answers answers;
-    std::unique_lock guard(lock_);
+    const std::scoped_lock guard(lock_);
     if (read_watch_.fd() == fd) read_watch_.fired();
     if (write_watch_.fd() == fd) write_watch_.fired();
     if (!stream_) return;
-    if (state_ == State::handshaking) {
-        continue_handshake(answers);
-    } else {
-        stream_->flush();
-        note_write_error();
-        serve_writers(answers);
-        const State before = state_;
-        serve_readers(guard);
-        tell_others(before, answers);
-        wake_ready_pollers(answers);
-    }
+    continue_handshake(answers);
     rearm();
 }
 
@@ -114,38 +101,35 @@ void Connection::set_failure(const Error& error) {
     facts_.error = error.text;
 }
 
-// What is still to be sent goes on without us.
+// A handshake that is given up; an alert may still have to go out.
 void Connection::drop_stream() {
     if (dialling_) std::exchange(dialling_, nullptr)->cancel();
     services_.reactor.cancel(std::exchange(timer_, 0));
     read_watch_.reset();
     write_watch_.reset();
     carrier_ = {};
+    given_plain_ = {};
     handed_over_.reset();
     if (!stream_) return;
     stream_->add_stats(stats_);
-    stream_->give_up();
-    linger(services_.reactor, std::move(stream_));
+    auto left = stream_->detach();
+    stream_.reset();
+    linger(services_.reactor, std::move(left.transport), std::move(left.unsent),
+           state_ == State::error);
 }
 
 void Connection::fail_waiting(int code, Answers& answers) {
-    for (auto& reader : readers_) answers.fail(std::move(reader), code);
-    readers_.clear();
-    for (ParkedWrite& writer : writers_) answers.fail(std::move(writer.request), code);
-    writers_.clear();
+    end_code_ = code;
+    // Behind what is to be done with the relay, to which this looks like the program's close.
+    if (data_) answers.first([self = shared_from_this(), code] { self->data_->fail(code); });
     if (job_) finish_job(failure(code, facts_.error), answers);
     wake_pollers(answers);
 }
 
 void Connection::rearm() {
     if (!stream_) return;
-    const bool wants_input =
-        state_ == State::handshaking || !readers_.empty() || polled_for(kReadEvents);
-    const std::uint32_t in = wants_input && stream_->accepts_input() ? std::uint32_t{EPOLLIN} : 0;
-    // A reader's thread may have sent what a writer was waiting to be rid of: then the writer's
-    // turn comes with an event that is there at once.
-    const bool wants_output = stream_->unsent() > 0 || !writers_.empty() || owes_writable_;
-    const std::uint32_t out = wants_output ? std::uint32_t{EPOLLOUT} : 0;
+    const std::uint32_t in = stream_->accepts_input() ? std::uint32_t{EPOLLIN} : 0;
+    const std::uint32_t out = stream_->unsent() > 0 ? std::uint32_t{EPOLLOUT} : 0;
     if (stream_->carrier().one_fd()) {
         read_watch_.arm(in | out);
     } else {
@@ -161,13 +145,16 @@ int Connection::gone_code() const {
 
 std::string Connection::status() {
     const std::scoped_lock guard(lock_);
+    return status_locked();
+}
+
+std::string Connection::status_locked() {
     refresh();
     StatusFields fields = facts_;
     fields.state = state_;
-    const Carrier& carrier = stream_ ? stream_->carrier() : carrier_;
-    if (carrier.valid() && fields.remote.empty()) {
-        fields.local = carrier.local();
-        fields.remote = carrier.remote();
+    if (carrier_.valid() && fields.remote.empty()) {
+        fields.local = carrier_.local();
+        fields.remote = carrier_.remote();
     }
     return status_text(fields);
 }
@@ -176,16 +163,17 @@ std::string Connection::stats() {
     const std::scoped_lock guard(lock_);
     Stats all = stats_;
     if (stream_) stream_->add_stats(all);
+    if (relay_) relay_->add_stats(all);
     add_kernel_stats(all);
     return stats_text(all);
 }
 
 Result<std::string> Connection::peer() {
     const std::scoped_lock guard(lock_);
-    const auto& stream = in_kernel_ ? handed_over_ : stream_;
-    if (in_kernel_ && !stream) return failure(ENODATA, "an earlier companion had it");
-    if (!stream || state_ == State::handshaking) return failure(ENOTCONN, "no handshake yet");
-    return stream->peer_chain();
+    if (relay_) return relay_->peer_chain();
+    if (in_kernel_ && !handed_over_) return failure(ENODATA, "an earlier companion had it");
+    if (!handed_over_) return failure(ENOTCONN, "no handshake yet");
+    return handed_over_->peer_chain();
 }
 
 }  // namespace tlsfs

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MIT
 // A connection: what its ctl, its data and its small files do.
 //
-// One lock guards all of it and nothing waits under it. A request that cannot be answered yet is
-// parked here, in the order of its coming, and finished by whichever thread finds the carrier
-// ready.
+// Until the handshake is over the connection drives it; from then on its relay (channel/) carries
+// the bytes, and the connection keeps what is known and what may be asked. One lock guards all of
+// it and nothing waits under it. Order: this lock, then the one of DataStream, then the relay's.
 #pragma once
 
-#include <poll.h>
-
+#include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "channel/relay.h"
 #include "core/ctl.h"
 #include "core/log.h"
 #include "core/policy.h"
 #include "core/settings.h"
 #include "core/status.h"
 #include "device/answers.h"
+#include "device/data_stream.h"
 #include "device/kernel_end.h"
 #include "device/request.h"
 #include "device/services.h"
@@ -32,7 +32,20 @@
 
 namespace tlsfs {
 
-class Connection final : public Reactor::Handler, public std::enable_shared_from_this<Connection> {
+// Somebody who wants to know what becomes of a connection. Called with no lock held.
+struct StateWatcher {
+    StateWatcher() = default;
+    StateWatcher(const StateWatcher&) = delete;
+    StateWatcher& operator=(const StateWatcher&) = delete;
+    virtual ~StateWatcher() = default;
+    virtual void changed(const std::string& status) = 0;  // it has taken effect on the plain side
+    virtual void over() = 0;
+};
+
+class Connection final : public Reactor::Handler,
+                         public Relay::Listener,
+                         public DataStream::Connection,
+                         public std::enable_shared_from_this<Connection> {
  public:
     using Number = std::uint32_t;
     static constexpr std::size_t kMaxPem = 1U << 20U;  // bytes
@@ -62,14 +75,22 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     [[nodiscard]] Result<> pem_write(PemFile file, std::span<const char> text);
     [[nodiscard]] Result<> pem_finish(PemFile file);
 
-    // connection_data.cc
-    [[nodiscard]] Result<> open_data();
-    void read(std::unique_ptr<ReadRequest> request);
-    void write(std::unique_ptr<WriteRequest> request);
-    // POLLIN, POLLOUT … as they are now. The poller is kept until one of `wanted` has come.
-    [[nodiscard]] std::uint32_t poll_data(const void* file, std::uint32_t wanted,
-                                          std::unique_ptr<Poller> poller);
+    // connection_plain.cc: the plain side. There is one; asking for another kind is EBUSY.
+    [[nodiscard]] Result<> open_data();  // the file
+    // The program's end of a TCP pair that has the transport's addresses. EOPNOTSUPP: there are
+    // none here.
+    [[nodiscard]] Result<UniqueFd> data_socket();
+    // Of the file, once open_data() has succeeded.
+    [[nodiscard]] DataStream& data() { return *data_; }
     void forget_poller(const void* file);
+    void watch(std::shared_ptr<StateWatcher> watcher);
+    // Relay::Listener
+    void channel_changed() override;
+    void plain_moved() override;
+    // DataStream::Connection
+    void relay() override;
+    [[nodiscard]] int end_code() override;
+    [[nodiscard]] int write_code() override;
 
     // connection_kernel.cc
     [[nodiscard]] bool data_is_ours();       // not the kernel's device
@@ -88,21 +109,14 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
         std::unique_ptr<CtlRequest> request;  // null once answered: then nobody waits for the end
         std::string rest;                     // the lines still to do
     };
-    struct ParkedWrite {
-        std::unique_ptr<WriteRequest> request;
-        std::vector<std::byte> data;  // empty once encrypted: then it waits for the carrier only
-    };
     struct Pem {
         bool unjudged = false;  // bytes were written that nobody has judged
         bool bad = false;
     };
     struct Polling {
-        const void* file;      // one poller an open file
-        std::uint32_t wanted;  // POLLIN, POLLOUT …; errors and the end are always wanted
+        const void* file;  // one poller an open ctl
         std::unique_ptr<Poller> poller;
     };
-    static constexpr std::uint32_t kReadEvents = POLLIN | POLLRDNORM | POLLRDHUP;
-    static constexpr std::uint32_t kWriteEvents = POLLOUT | POLLWRNORM;
     enum class Progress : std::uint8_t { done, waiting };
     // What a ctl line has at hand while it is carried out.
     struct Turn {
@@ -121,6 +135,8 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     void fail_job(Job job, int code, Answers& answers);
 
     [[nodiscard]] Result<Progress> apply(const command::Fd& fd, Turn turn);
+    [[nodiscard]] Result<Progress> apply(const command::Plain& plain, Turn turn);
+    [[nodiscard]] Result<Progress> apply(const command::Idle& idle, Turn turn);
     [[nodiscard]] Result<Progress> apply(const command::Dial& target, Turn turn);
     [[nodiscard]] Result<Progress> apply(const command::Version& version, Turn turn);
     [[nodiscard]] Result<Progress> apply(const command::Ciphers& ciphers, Turn turn);
@@ -136,6 +152,8 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     [[nodiscard]] Result<Progress> apply(const command::Close&, Turn turn);
     [[nodiscard]] Result<Progress> apply(const command::Hangup&, Turn turn);
 
+    [[nodiscard]] Result<Carrier> take_stream(const char* verb, int read, int write, Turn turn);
+    [[nodiscard]] Result<Carrier> adopt(UniqueFd read, UniqueFd write);
     [[nodiscard]] Result<> set_carrier(UniqueFd read, UniqueFd write);
     void give_back(UniqueFd fd);
     void dialled(const std::shared_ptr<Cancellation>& attempt,
@@ -150,26 +168,17 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     void handshake_failed(const Error& error);
     void timed_out();  // takes the lock
 
-    void serve_readers(std::unique_lock<std::mutex>& guard);
-    void serve_writers(Answers& answers);
-    void tell_others(State before, Answers& answers);
-    void start_write(std::unique_ptr<WriteRequest> request, Answers& answers);
-    void answer_and_write(std::unique_ptr<WriteRequest> request);
-    static void answer_interrupted(ParkedWrite& parked, Answers& answers);
-    [[nodiscard]] Step read_step(std::span<std::byte> into);
-    void note(const Step& step);
-    void note_write_error();
+    [[nodiscard]] Result<> check_plain_side(const char* what) const;
+    [[nodiscard]] Result<> begin_plain(PlainSide plain);
+    void plain_is_over();  // takes the lock
+    [[nodiscard]] std::string status_locked();
     [[nodiscard]] int gone_code() const;
-    [[nodiscard]] std::uint32_t data_events(std::uint32_t wanted);
     [[nodiscard]] std::uint32_t ctl_events() const;
-    void keep_poller(Polling polling);
-    void forget_poller_locked(const void* file);
-    [[nodiscard]] bool polled_for(std::uint32_t events) const;
-    void wake_ready_pollers(Answers& answers);
     void wake_pollers(Answers& answers);
 
     [[nodiscard]] Result<> choose_engine();
     void refresh();
+    void refresh_from_relay();
     void add_kernel_stats(Stats& stats) const;
 
     // connection_log.cc. What the log may know: verbs, states and causes; no word of a line.
@@ -183,6 +192,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     void set_failure(const Error& error);
     void drop_stream();
     void fail_waiting(int code, Answers& answers);
+    void begin_relay();
     void rearm();
 
     const Number number_;
@@ -190,8 +200,7 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     const Services services_;
     const std::shared_ptr<const Policy> policy_;
 
-    std::mutex
-        lock_;  // guards all below. Order: this, then the context cache's, then the reactor's
+    std::mutex lock_;  // guards all below
     State state_ = State::fresh;
     Settings settings_;
     Pem pem_[3];
@@ -203,7 +212,14 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
     std::chrono::milliseconds dial_time_{0};
     std::chrono::steady_clock::time_point started_;
     Reactor::TimerId timer_ = 0;
-    std::unique_ptr<RecordStream> stream_;  // engine user, and every handshake
+    std::unique_ptr<RecordStream> stream_;  // during the handshake
+    std::shared_ptr<Relay> relay_;          // after it, with engine user; never reset
+    Carrier given_plain_;                   // said before the handshake is over
+    std::unique_ptr<DataStream> data_;      // the file data, once it was opened; never reset
+    std::atomic<DataStream*> data_stream_ = nullptr;  // data_, for who has no lock
+    std::atomic<int> end_code_ = 0;                   // hangup, or the companion's end: an errno
+    std::shared_ptr<StateWatcher> watcher_;
+    bool held_by_plain_ = false;  // a data socket or a given descriptor counts as one opened()
     Stats stats_;
     std::unique_ptr<KernelEnd> kernel_;
     std::unique_ptr<RecordStream> handed_over_;  // what the kernel leaves to us: tickets, the chain
@@ -212,11 +228,8 @@ class Connection final : public Reactor::Handler, public std::enable_shared_from
 
     std::optional<Job> job_;
     int unseen_failure_ = 0;  // the errno of a job that nobody waited for
-    std::deque<std::unique_ptr<ReadRequest>> readers_;
-    std::deque<ParkedWrite> writers_;
     std::vector<Polling> pollers_;
-    bool owes_writable_ = false;  // somebody was told EAGAIN, and may be polling
-    Reactor::Watch read_watch_, write_watch_;
+    Reactor::Watch read_watch_, write_watch_;  // during the handshake
     int opens_ = 0;
     bool over_ = false;  // the last close has been
 };

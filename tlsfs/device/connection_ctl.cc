@@ -129,20 +129,45 @@ Result<> Connection::check_allowed(const ParsedLine& line) const {
 
 Result<Connection::Progress> Connection::apply(const command::Fd& fd, Turn turn) {
     if (carrier_.valid()) return failure(EBUSY, "fd: there is a carrier already");
-    if (turn.request == nullptr) return failure(EPERM, "fd: its writer does not wait any more");
-    auto read = turn.request->take_fd(fd.read);
-    if (!read) return tl::unexpected(read.error());
-    UniqueFd write;
-    if (fd.write != fd.read) {
-        auto second = turn.request->take_fd(fd.write);
-        if (!second) give_back(std::move(*read));
-        if (!second) return tl::unexpected(second.error());
-        write = std::move(*second);
-    }
-    if (auto set = set_carrier(std::move(*read), std::move(write)); !set) {
-        return tl::unexpected(set.error());
-    }
+    auto carrier = take_stream("fd", fd.read, fd.write, turn);
+    if (!carrier) return tl::unexpected(carrier.error());
+    carrier_ = std::move(*carrier);
     return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Plain& plain, Turn turn) {
+    if (auto free = check_plain_side("plain"); !free) return tl::unexpected(free.error());
+    auto stream = take_stream("plain", plain.read, plain.write, turn);
+    if (!stream) return tl::unexpected(stream.error());
+    if (!relay_) {
+        given_plain_ = std::move(*stream);
+        return Progress::done;
+    }
+    auto begun = begin_plain(PlainSide(PlainSide::Kind::given, std::move(*stream)));
+    if (!begun) return tl::unexpected(begun.error());
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Idle& idle, Turn) {
+    settings_.idle = idle.limit;
+    if (relay_) relay_->set_idle_limit(idle.limit);
+    return Progress::done;
+}
+
+Result<Carrier> Connection::take_stream(const char* verb, int read, int write, Turn turn) {
+    if (turn.request == nullptr) {
+        return failure(EPERM, fmt::format("{}: its writer does not wait any more", verb));
+    }
+    auto first = turn.request->take_fd(read);
+    if (!first) return tl::unexpected(first.error());
+    UniqueFd second;
+    if (write != read) {
+        auto taken = turn.request->take_fd(write);
+        if (!taken) give_back(std::move(*first));
+        if (!taken) return tl::unexpected(taken.error());
+        second = std::move(*taken);
+    }
+    return adopt(std::move(*first), std::move(second));
 }
 
 Result<> Connection::attach(UniqueFd read, UniqueFd write) {
@@ -164,11 +189,16 @@ void Connection::give_back(UniqueFd fd) {
     services_.background.close(owner_.uid, std::move(fd));
 }
 
-Result<> Connection::set_carrier(UniqueFd read, UniqueFd write) {
+Result<Carrier> Connection::adopt(UniqueFd read, UniqueFd write) {
     auto carrier = Carrier::adopt(read, write, services_.mount_device);
     for (UniqueFd* refused : {&read, &write}) {
         if (refused->valid()) give_back(std::move(*refused));
     }
+    return carrier;
+}
+
+Result<> Connection::set_carrier(UniqueFd read, UniqueFd write) {
+    auto carrier = adopt(std::move(read), std::move(write));
     if (!carrier) return tl::unexpected(carrier.error());
     carrier_ = std::move(*carrier);
     return {};
@@ -284,20 +314,16 @@ Result<Connection::Progress> Connection::apply(const command::Server&, Turn) {
 
 Result<Connection::Progress> Connection::apply(const command::KeyUpdate&, Turn) {
     if (in_kernel_) return failure(EOPNOTSUPP, "keyupdate: the kernel cannot: say engine user");
-    if (auto updated = stream_->update_keys(); !updated) return tl::unexpected(updated.error());
+    if (auto updated = relay_->update_keys(); !updated) return tl::unexpected(updated.error());
     return Progress::done;
 }
 
 Result<Connection::Progress> Connection::apply(const command::Close&, Turn turn) {
-    for (auto writer = writers_.begin(); writer != writers_.end();) {
-        const bool encrypted = writer->data.empty();
-        if (!encrypted) turn.answers.fail(std::move(writer->request), EPIPE);
-        writer = encrypted ? std::next(writer) : writers_.erase(writer);
-    }
     if (in_kernel_) {
         if (auto ended = kernel_->end_writing(); !ended) return tl::unexpected(ended.error());
     } else {
-        stream_->close();
+        if (data_) data_->end_writing();
+        turn.answers.first([relay = relay_] { relay->close(); });
     }
     step(Event::local_close);
     wake_pollers(turn.answers);
@@ -311,6 +337,7 @@ Result<Connection::Progress> Connection::apply(const command::Hangup&, Turn turn
         kernel_->failed(ECONNABORTED);
     }
     step(Event::hangup);
+    if (relay_) turn.answers.first([relay = relay_] { relay->end({}); });
     drop_stream();
     fail_waiting(ECONNABORTED, turn.answers);
     return Progress::done;
@@ -325,9 +352,21 @@ std::uint32_t Connection::ctl_events() const {
 
 std::uint32_t Connection::poll_ctl(const void* file, std::unique_ptr<Poller> poller) {
     const std::scoped_lock guard(lock_);
-    // Nothing that data does is of interest.
-    if (poller) keep_poller({file, 0, std::move(poller)});
+    if (poller) {
+        std::erase_if(pollers_, [&](const Polling& polling) { return polling.file == file; });
+        pollers_.push_back({file, std::move(poller)});
+    }
     return ctl_events();
+}
+
+void Connection::forget_poller(const void* file) {
+    const std::scoped_lock guard(lock_);
+    std::erase_if(pollers_, [&](const Polling& polling) { return polling.file == file; });
+}
+
+void Connection::wake_pollers(Answers& answers) {
+    for (Polling& polling : pollers_) answers.wake(std::move(polling.poller));
+    pollers_.clear();
 }
 
 }  // namespace tlsfs

@@ -2,6 +2,8 @@
 // From `client` or `server` to Established or Error.
 #include <fmt/format.h>
 
+#include <tuple>
+
 #include "device/connection.h"
 
 namespace tlsfs {
@@ -80,10 +82,22 @@ Result<> Connection::established() {
         handshake_failed(chosen.error());
         return chosen;
     }
+    if (!in_kernel_) begin_relay();
     step(Event::ready);
     log_established();
     if (in_kernel_) kernel_->remember(status_text(facts_));
     return {};
+}
+
+void Connection::begin_relay() {
+    read_watch_.reset();
+    write_watch_.reset();
+    relay_ = std::make_shared<Relay>(services_.reactor, std::move(stream_),
+                                     std::shared_ptr<Relay::Listener>(shared_from_this(), this));
+    relay_->set_idle_limit(settings_.idle);
+    if (!given_plain_.valid()) return;
+    std::ignore = begin_plain(
+        PlainSide(PlainSide::Kind::given, std::move(given_plain_)));  // a new relay takes it
 }
 
 void Connection::handshake_failed(const Error& error) {

@@ -45,6 +45,11 @@ Result<> Connection::choose_engine() {
         return {};
     };
     if (settings_.engine == EngineChoice::user) return stay();
+    if (given_plain_.valid()) {
+        if (settings_.engine == EngineChoice::automatic) return stay();
+        return failure(EOPNOTSUPP,
+                       "engine kernel: plain was said, and its data is a file of the kernel's");
+    }
     auto socket = stream_->hand_over();
     if (!socket) {
         const bool possible = socket.error().code == EOPNOTSUPP;
@@ -74,6 +79,7 @@ void Connection::absorb(std::string_view messages) {
 
 // The kernel does not tell when a connection ends; it is asked when somebody wants to know.
 void Connection::refresh() {
+    if (relay_) refresh_from_relay();
     if (!in_kernel_) return;
     const auto now = kernel_->look();
     if (!now) return;

@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "device/linger.h"
+#include "channel/linger.h"
 
 namespace tlsfs {
 namespace {

@@ -19,6 +19,7 @@ class Registry {
     using Clock = std::chrono::steady_clock;
 
     Registry(const Services& services, Policy policy) : services_(services) {
+        services_.release = [this](const auto& connection) { release(connection); };
         set_policy(std::move(policy));
     }
 
@@ -52,7 +53,7 @@ class Registry {
                                                           std::unique_ptr<KernelEnd> kernel);
     [[nodiscard]] tl::unexpected<Error> refused(Caller owner, int code, std::string why);
 
-    const Services services_;
+    Services services_;
 
     std::mutex lock_;  // guards all below; taken before a connection's, and that only while
                        // nobody else knows the connection

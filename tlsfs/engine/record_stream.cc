@@ -113,16 +113,6 @@ Step RecordStream::read(std::span<std::byte> into) {
     return filled > 0 ? Step{Outcome::done, filled, {}} : Step{Outcome::want_input, 0, {}};
 }
 
-bool RecordStream::readable() {
-    begin_receiving();
-    if (end_of_reading_) return true;
-    Step step = tls_->peek();
-    if (step.outcome == Outcome::done) return true;
-    const bool nothing = step.outcome == Outcome::want_input;
-    settle(std::move(step));
-    return !nothing;
-}
-
 Result<> RecordStream::write(std::span<const std::byte> from) {
     while (!from.empty()) {
         const auto chunk = from.first(std::min(from.size(), kWriteChunk));
@@ -139,17 +129,9 @@ Result<> RecordStream::write(std::span<const std::byte> from) {
     return {};
 }
 
-Result<std::size_t> RecordStream::write_some(std::span<const std::byte> from) {
-    std::size_t taken = 0;
-    while (taken < from.size() && writable()) {
-        const auto chunk = from.subspan(taken, std::min(from.size() - taken, kWriteChunk));
-        if (auto written = write(chunk); !written) {
-            if (taken == 0) return tl::unexpected(written.error());
-            break;  // the next call reports it
-        }
-        taken += chunk.size();
-    }
-    return taken;
+RecordStream::Remains RecordStream::detach() {
+    tls_->use(nullptr);
+    return {std::move(carrier_), std::move(tls_->output())};
 }
 
 Result<> RecordStream::update_keys() {

@@ -32,6 +32,12 @@ class RecordStream final : private Tls::Wire {
 
     // There will be no handshake any more: what is left is to send, if anything.
     void give_up() { tls_->forget_key(); }
+    // Gives the transport up, with what is still to be sent there. peer_chain() and the counts stay.
+    struct Remains {
+        Carrier transport;
+        ByteQueue unsent;
+    };
+    [[nodiscard]] Remains detach();
 
     // done: the handshake is over; want_input: call again when the carrier is ready.
     [[nodiscard]] Step handshake();
@@ -39,16 +45,12 @@ class RecordStream final : private Tls::Wire {
     // done: `count` > 0 bytes, as soon as there are any. closed and failed are answered for ever.
     [[nodiscard]] Step read(std::span<std::byte> into);
 
-    // A read would have an answer at once: bytes, the end or a failure.
-    [[nodiscard]] bool readable();
     [[nodiscard]] bool writable() const { return unsent() <= kHighWater; }
     // False while so much waits to be sent that nothing more is received.
     [[nodiscard]] bool accepts_input() const { return unsent() <= kMaxUnsent; }
 
     // Encrypts all of `from` and sends what the carrier takes; the rest stays in unsent().
     [[nodiscard]] Result<> write(std::span<const std::byte> from);
-    // The same, but stops, after at least one byte, when the carrier is full. The count taken.
-    [[nodiscard]] Result<std::size_t> write_some(std::span<const std::byte> from);
 
     [[nodiscard]] Result<> update_keys();
     void close();  // close_notify, behind everything written

@@ -79,22 +79,22 @@ class DataFile final : public OpenFile {
     DataFile(const DataFile&) = delete;
     DataFile& operator=(const DataFile&) = delete;
     ~DataFile() override {
-        connection_->forget_poller(this);
+        connection_->data().forget_poller(this);
         registry_.release(connection_);
     }
 
     void read(fuse_req_t req, std::size_t size, off_t, bool nonblocking) override {
         const auto connection = connection_;
         if (!was_read_.exchange(true) || size >= kBulk) expect_next_request();
-        connection->read(make_read(req, connection->number(), nonblocking, size));
+        connection->data().read(make_read(req, connection->number(), nonblocking, size));
     }
     void write(fuse_req_t req, std::span<const std::byte> data, bool nonblocking) override {
         const auto connection = connection_;
         if (was_read_.exchange(false) || data.size() >= kBulk) expect_next_request();
-        connection->write(make_write(req, connection->number(), nonblocking, data));
+        connection->data().write(make_write(req, connection->number(), nonblocking, data));
     }
     void poll(fuse_req_t req, std::uint32_t wanted, std::unique_ptr<Poller> poller) override {
-        fuse_reply_poll(req, connection_->poll_data(this, wanted, std::move(poller)));
+        fuse_reply_poll(req, connection_->data().poll(this, wanted, std::move(poller)));
     }
 
  private:

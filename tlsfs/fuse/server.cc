@@ -140,8 +140,14 @@ Result<> Server::mount() {
     const auto device = device_of(options_.mount_point);
     if (!device) return tl::unexpected(device.error());
     device_ = *device;
-    registry_.emplace(Services{reactor_, background_, contexts_, pems_, log_, device_},
-                      options_.policy);
+    if (auto pairs = SocketPairs::start()) {
+        pairs_ = std::move(*pairs);
+    } else {
+        log_.say(LogLevel::warning, "without data sockets: " + pairs.error().text);
+    }
+    registry_.emplace(
+        Services{reactor_, background_, contexts_, pems_, log_, device_, pairs_.get(), {}},
+        options_.policy);
     if (module) {
         agent_ = std::make_shared<Agent>(std::move(*module), reactor_, *registry_);
         agent_->limit(options_.policy.limits);

@@ -70,6 +70,7 @@ class Server {
     Background background_;
     ContextCache contexts_;
     PemJudge pems_;
+    std::unique_ptr<SocketPairs> pairs_;  // null: no network namespace can be had
     std::optional<Registry> registry_;
     OpenFiles open_files_;
     std::shared_ptr<AttachSocket> attach_socket_;

@@ -14,8 +14,20 @@ namespace tlsfs {
 class ByteQueue {
  public:
     ByteQueue() = default;
+    ByteQueue(ByteQueue&& other) noexcept { swap(other); }
+    ByteQueue& operator=(ByteQueue&& other) noexcept {
+        ByteQueue(std::move(other)).swap(*this);
+        return *this;
+    }
     ByteQueue(const ByteQueue&) = delete;
     ByteQueue& operator=(const ByteQueue&) = delete;
+
+    void swap(ByteQueue& other) noexcept {
+        memory_.swap(other.memory_);
+        std::swap(begin_, other.begin_);
+        std::swap(end_, other.end_);
+        std::swap(capacity_, other.capacity_);
+    }
 
     [[nodiscard]] std::size_t size() const { return end_ - begin_; }
     [[nodiscard]] bool empty() const { return begin_ == end_; }

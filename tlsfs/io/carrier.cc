@@ -187,6 +187,13 @@ Result<Carrier> Carrier::adopt(UniqueFd& read, UniqueFd& write, dev_t own_mount)
     auto second = open_end(write, O_WRONLY, own_mount);
     if (!second) return tl::unexpected(second.error());
     carrier.write_ = std::move(*second);
+    carrier.pair_ = true;
+    return carrier;
+}
+
+Carrier Carrier::own_socket(UniqueFd socket) {
+    Carrier carrier;
+    carrier.read_ = End{std::move(socket), Kind::socket};
     return carrier;
 }
 
@@ -234,11 +241,37 @@ bool Carrier::all_delivered() const {
     return info.tcpi_unacked == 0 && (ioctl(write_fd(), SIOCOUTQ, &pending) != 0 || pending == 0);
 }
 
-void Carrier::discard_input() {
+bool Carrier::all_sent() const {
+    int unsent = 0;
+    return ioctl(write_fd(), SIOCOUTQNSD, &unsent) != 0 || unsent == 0;
+}
+
+bool Carrier::discard_input() {
     constexpr int kRounds = 64;  // a peer that never stops talking is not waited for
     std::array<std::byte, 16384> scrap;
     for (int i = 0; i < kRounds; ++i) {
-        if (read(scrap).outcome != Transfer::Outcome::bytes) return;
+        const auto outcome = read(scrap).outcome;
+        if (outcome != Transfer::Outcome::bytes) return outcome != Transfer::Outcome::would_block;
+    }
+    return false;
+}
+
+void Carrier::end_writing() {
+    if (write_end().kind == Kind::socket) {
+        shutdown(write_fd(), SHUT_WR);
+    } else if (!one_fd()) {
+        write_.fd.reset();
+    }
+}
+
+void Carrier::reset() {
+    const ::linger at_once{1, 0};
+    for (End* end : {&read_, &write_}) {
+        if (!end->fd.valid()) continue;
+        if (end->kind == Kind::socket) {
+            setsockopt(end->fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        }
+        end->fd.reset();
     }
 }
 
@@ -247,6 +280,18 @@ std::string Carrier::local() const {
 }
 std::string Carrier::remote() const {
     return socket_name(read_fd(), getpeername, true);
+}
+std::optional<Carrier::Addresses> Carrier::tcp_addresses() const {
+    Addresses both{};
+    socklen_t size = sizeof both.local;
+    if (getsockname(read_fd(), reinterpret_cast<sockaddr*>(&both.local), &size) != 0)
+        return std::nullopt;
+    size = sizeof both.remote;
+    if (getpeername(read_fd(), reinterpret_cast<sockaddr*>(&both.remote), &size) != 0)
+        return std::nullopt;
+    const auto family = both.remote.ss_family;
+    if (family != AF_INET && family != AF_INET6) return std::nullopt;
+    return both;
 }
 std::string Carrier::remote_ip() const {
     return socket_name(read_fd(), getpeername, false);

@@ -38,6 +38,9 @@ class Reactor {
     Reactor& operator=(const Reactor&) = delete;
     ~Reactor();
 
+    // Readable while there is something for run() to do.
+    [[nodiscard]] int fd() const { return epoll_.get(); }
+
     void run();   // until stop()
     void stop();  // from any thread
 

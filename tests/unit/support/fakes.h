@@ -149,8 +149,9 @@ inline constexpr Caller kUser{1000, 1000};
 // All that connections need, and threads that serve it.
 class Device {
  public:
-    explicit Device(int threads = 2, const Policy& policy = {})
-        : registry(Services{reactor, background, contexts, pems, log, kNoMount}, policy) {
+    explicit Device(int threads = 2, const Policy& policy = {}, SocketPairs* pairs = nullptr)
+        : registry(Services{reactor, background, contexts, pems, log, kNoMount, pairs, {}},
+                   policy) {
         for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { reactor.run(); });
     }
     Device(const Device&) = delete;
@@ -196,7 +197,11 @@ inline AnswerPtr start_read(Connection& connection, std::size_t size = 4096,
                             bool nonblocking = false, bool interrupted = false) {
     auto answer = std::make_shared<Answer>();
     answer->interrupted = interrupted;
-    connection.read(std::make_unique<FakeRead>(answer, nonblocking, size));
+    if (const auto opened = connection.open_data(); !opened) {
+        answer->give(opened.error().code, {}, 0);
+        return answer;
+    }
+    connection.data().read(std::make_unique<FakeRead>(answer, nonblocking, size));
     return answer;
 }
 
@@ -204,8 +209,18 @@ inline AnswerPtr start_write(Connection& connection, std::string_view data,
                              bool nonblocking = false, bool interrupted = false) {
     auto answer = std::make_shared<Answer>();
     answer->interrupted = interrupted;
-    connection.write(std::make_unique<FakeWrite>(answer, nonblocking, bytes(data)));
+    if (const auto opened = connection.open_data(); !opened) {
+        answer->give(opened.error().code, {}, 0);
+        return answer;
+    }
+    connection.data().write(std::make_unique<FakeWrite>(answer, nonblocking, bytes(data)));
     return answer;
+}
+
+inline std::uint32_t poll_data(Connection& connection, const void* file, std::uint32_t wanted,
+                               std::unique_ptr<Poller> poller) {
+    REQUIRE(connection.open_data());
+    return connection.data().poll(file, wanted, std::move(poller));
 }
 
 inline Result<> write_pem(Connection& connection, PemFile file, const std::string& pem,
@@ -235,6 +250,8 @@ inline Connected connected(Device& device, Ends ends = socket_pair(),
     REQUIRE(ctl(*both.client, client_lines + "fd 3\nclient server.test\n", {{3, ends.a.get()}}) ==
             0);
     REQUIRE(answer->code() == 0);
+    REQUIRE(both.client->open_data());
+    REQUIRE(both.server->open_data());  // from here on it receives by itself
     return both;
 }
 
@@ -297,8 +314,15 @@ inline std::unique_ptr<Facing> facing(Device& device, Ends ends = socket_pair())
 // Writes without waiting until no more is taken: the peer does not read.
 inline void stuff(Connection& connection) {
     const std::string piece(60'000, 's');
-    for (int i = 0; i < 1000; ++i) {
-        if (start_write(connection, piece, true)->code() == EAGAIN) return;
+    int full = 0;
+    for (int i = 0; i < 2000; ++i) {
+        if (start_write(connection, piece, true)->code() != EAGAIN) {
+            full = 0;
+            continue;
+        }
+        if (++full == 50) return;
+        connection.relay();  // what this call or another thread's takes out makes room once more
+        std::this_thread::sleep_for(std::chrono::milliseconds{1});
     }
     FAIL("a connection whose peer does not read takes bytes without end");
 }
