@@ -243,9 +243,29 @@ TEST_CASE(
         step = read_some(*w.stream, got);
     } while (step.outcome == Outcome::want_input && w.stream->accepts_input());
     CHECK(got.empty());
-    CHECK(w.stream->unsent() < (8U << 20U));
+    CHECK(w.stream->unsent() < (1U << 20U));
     shutdown(w.fd.get(), SHUT_RDWR);
     flood.join();
+}
+
+TEST_CASE("record stream: handshake messages without data between them have a bound") {
+    WithPeer w;
+    make_with_peer(w);
+    std::string got;
+    const auto receive = [&](int updates) {
+        for (int i = 0; i < updates; ++i) REQUIRE(w.peer->update_keys());
+        flush_peer(w);
+        return read_some(*w.stream, got);
+    };
+    CHECK(receive(30).outcome == Outcome::want_input);  // behind two tickets
+    REQUIRE(w.peer->write(bytes("data")));
+    flush_peer(w);
+    CHECK(read_some(*w.stream, got).outcome == Outcome::done);
+    CHECK(receive(32).outcome == Outcome::want_input);
+    const Step end = receive(1);
+    CHECK(end.outcome == Outcome::failed);
+    CHECK(end.error.code == EPROTO);
+    CHECK(end.error.text.find("in a row") != std::string::npos);
 }
 
 // Otherwise one peer keeps a thread, and its connection's lock, for as long as it likes.

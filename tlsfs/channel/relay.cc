@@ -195,6 +195,7 @@ Relay::Moved Relay::outward() {
         case Outcome::end_of_file:
             break;
     }
+    if (!plain_.complete()) why_over_ = "plain side: reset";
     end_outward(plain_.complete());
     return {true, true};
 }
@@ -265,6 +266,12 @@ bool Relay::deliver_end() {
     if (in_ == In::closed || plain_.kind() == PlainSide::Kind::file) {
         plain_.end_writing();
         return true;
+    }
+    // Who watches knows the cause before the program sees its effect.
+    if (!std::exchange(told_failure_, true)) {
+        changed_ = true;
+        work_later();
+        return false;
     }
     // A reset throws away what the program's receive queue has not got yet.
     if (!plain_.delivered()) {
@@ -405,6 +412,7 @@ void Relay::end(std::optional<Error> failure) {
         end_outward(false);
         if (in_ == In::open) in_ = In::failed;
         if (!failure_) failure_ = std::move(failure);
+        if (!failure_) why_over_ = "hangup";
         undelivered_.consume(undelivered_.size());
         if (begun_ && !gone_) {
             if (plain_.kind() == PlainSide::Kind::file) {
@@ -430,6 +438,18 @@ void Relay::release() {
     work();
 }
 
+void Relay::let_go() {
+    {
+        const std::scoped_lock guard(lock_);
+        if (in_ == In::closed && delivered_end_) {
+            end_outward(true);
+            gone_ = true;
+        }
+        if (gone_) return work_later();
+    }
+    end({});
+}
+
 Result<> Relay::update_keys() {
     const std::scoped_lock guard(lock_);
     if (dropped_ || out_ == Out::over) return failure(EPIPE, "keyupdate: the connection is closed");
@@ -445,6 +465,7 @@ ChannelState Relay::look() const {
     state.write_over = out_ == Out::over;
     state.over = is_over();
     state.failure = failure_;
+    state.why_over = why_over_;
     if (!failure_ && stream_->write_error()) state.failure = stream_->write_error();
     return state;
 }

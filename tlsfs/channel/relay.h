@@ -46,6 +46,7 @@ struct ChannelState {
     bool write_over = false;  // outward is over: close_notify was sent, or the program is gone
     bool over = false;        // the program is gone; what is left goes out by itself
     std::optional<Error> failure;
+    std::string why_over;  // over by something else than the program's close: one line
 };
 
 class Relay final : public Reactor::Handler, public std::enable_shared_from_this<Relay> {
@@ -81,6 +82,9 @@ class Relay final : public Reactor::Handler, public std::enable_shared_from_this
     void close();  // close_notify behind everything that is in the plain side
     void end(std::optional<Error> failure);  // at once, without close_notify; the program is reset
     void release();                          // the file `data` has been closed for the last time
+    // Nobody is behind the plain side any more: nothing is read from it again. close_notify goes
+    // behind what was read, if the peer has sent its own; else this is end().
+    void let_go();
     [[nodiscard]] Result<> update_keys();
 
     [[nodiscard]] ChannelState look() const;
@@ -138,12 +142,14 @@ class Relay final : public Reactor::Handler, public std::enable_shared_from_this
     In in_ = In::open;
     ByteQueue undelivered_;  // plaintext that the plain side did not take
     std::optional<Error> failure_;
+    std::string why_over_;
     bool begun_ = false;
     bool released_ = false;       // nobody holds us but the timer, until the transport is dropped
     bool gone_ = false;           // the program has closed its end
     bool delivered_end_ = false;  // the program knows how inward ended, or there is no program
     bool dropped_ = false;        // the transport is no longer ours
     bool alert_sent_ = false;     // perhaps: reading failed, and what failed may have asked for one
+    bool told_failure_ = false;   // the listener knows of failure_
     bool changed_ = false;        // the listener is to be told
     bool working_ = false;
     bool again_ = false;

@@ -84,6 +84,7 @@ class Connection final : public Reactor::Handler,
     [[nodiscard]] DataStream& data() { return *data_; }
     void forget_poller(const void* file);
     void watch(std::shared_ptr<StateWatcher> watcher);
+    void let_go();  // whoever stood behind a given plain side is gone; Relay::let_go()
     // Relay::Listener
     void channel_changed() override;
     void plain_moved() override;
@@ -219,7 +220,8 @@ class Connection final : public Reactor::Handler,
     std::atomic<DataStream*> data_stream_ = nullptr;  // data_, for who has no lock
     std::atomic<int> end_code_ = 0;                   // hangup, or the companion's end: an errno
     std::shared_ptr<StateWatcher> watcher_;
-    bool held_by_plain_ = false;  // a data socket or a given descriptor counts as one opened()
+    State told_ = State::established;  // what the watcher knows
+    bool held_by_plain_ = false;       // a data socket or a given descriptor counts as one opened()
     Stats stats_;
     std::unique_ptr<KernelEnd> kernel_;
     std::unique_ptr<RecordStream> handed_over_;  // what the kernel leaves to us: tickets, the chain

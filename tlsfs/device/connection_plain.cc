@@ -101,13 +101,22 @@ void Connection::channel_changed() {
         const std::scoped_lock guard(lock_);
         refresh();
         over = relay_->look().over;
-        watcher = watcher_;
+        if (std::exchange(told_, state_) != state_ || over) watcher = watcher_;
         if (watcher) status = status_locked();
         if (over) watcher_.reset();
     }
     if (watcher) watcher->changed(status);
     if (watcher && over) watcher->over();
     if (over) plain_is_over();
+}
+
+void Connection::let_go() {
+    std::shared_ptr<Relay> relay;
+    {
+        const std::scoped_lock guard(lock_);
+        relay = relay_;
+    }
+    if (relay) relay->let_go();
 }
 
 void Connection::plain_is_over() {
@@ -131,6 +140,7 @@ void Connection::refresh_from_relay() {
     if (now.failure) return fail(*now.failure);
     if (now.write_over && state_ != State::local_closed) step(Event::local_close);
     if (now.read_over && state_ != State::remote_closed) step(Event::remote_close);
+    if (now.over && !now.why_over.empty()) facts_.error = now.why_over;
     if (now.over) step(Event::hangup);
 }
 

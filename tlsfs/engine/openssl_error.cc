@@ -26,6 +26,11 @@ constexpr std::array kReasons{
            "the carrier ended without close_notify"},
     Reason{SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, EBADMSG, "a record failed authentication"},
     Reason{SSL_R_DECRYPTION_FAILED, EBADMSG, "a record failed authentication"},
+    Reason{SSL_R_WRONG_VERSION_NUMBER, EPROTO, "the peer does not speak TLS"},
+    Reason{SSL_R_HTTP_REQUEST, EPROTO, "the peer does not speak TLS, but HTTP"},
+    Reason{SSL_R_HTTPS_PROXY_REQUEST, EPROTO, "the peer does not speak TLS, but HTTP"},
+    Reason{ERR_R_ASN1_LIB, EPROTO, "the peer's certificate cannot be decoded"},
+    Reason{SSL_R_RECORD_TOO_SMALL, EPROTO, "too many empty records"},
     Reason{SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, EKEYREJECTED, "the client sent no certificate"},
 };
 

@@ -32,7 +32,8 @@ class RecordStream final : private Tls::Wire {
 
     // There will be no handshake any more: what is left is to send, if anything.
     void give_up() { tls_->forget_key(); }
-    // Gives the transport up, with what is still to be sent there. peer_chain() and the counts stay.
+    // Gives the transport up, with what is still to be sent there. peer_chain() and the counts
+    // stay.
     struct Remains {
         Carrier transport;
         ByteQueue unsent;
@@ -70,7 +71,7 @@ class RecordStream final : private Tls::Wire {
 
  private:
     // Answers to a peer that keeps asking for new keys and never reads do not pile up without end.
-    static constexpr std::size_t kMaxUnsent = 4U << 20U;
+    static constexpr std::size_t kMaxUnsent = 512U << 10U;
 
     // Ciphertext that one call receives without any plaintext in it. A peer that sends key updates
     // or tickets as fast as it can would otherwise keep a thread, and a lock, for ever.

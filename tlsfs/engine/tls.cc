@@ -97,6 +97,7 @@ struct TlsCallbacks {
         } else if (type == SSL3_RT_HANDSHAKE && size > 0) {
             const int message = *static_cast<const unsigned char*>(data);
             if (message == SSL3_MT_KEY_UPDATE) ++tls.key_updates_;
+            if (outgoing == 0 && tls.handshake_over_) ++tls.messages_in_a_row_;
             // Told of after its record has gone out.
             if (message == SSL3_MT_FINISHED && outgoing != 0) tls.records_since_finished_ = 0;
         }
@@ -226,6 +227,7 @@ Step Tls::handshake() {
     ERR_clear_error();
     Step step = judge(SSL_do_handshake(ssl_.get()), "handshake");
     if (step.outcome != Step::Outcome::want_input) forget_key();
+    handshake_over_ = step.outcome == Step::Outcome::done;
     if (step.outcome != Step::Outcome::closed) return step;
     return {
         Step::Outcome::failed, 0, {ECONNRESET, "handshake: the peer closed in the middle of it"}};
@@ -237,6 +239,10 @@ Step Tls::read(std::span<std::byte> into) {
     const int returned = SSL_read_ex(ssl_.get(), into.data(), into.size(), &count);
     Step step = judge(returned, "read");
     step.count = count;
+    if (step.outcome == Step::Outcome::done) messages_in_a_row_ = 0;
+    if (step.outcome == Step::Outcome::want_input && is_flooded()) {
+        return {Step::Outcome::failed, 0, {EPROTO, "read: too many handshake messages in a row"}};
+    }
     if (step.outcome == Step::Outcome::want_input) give_buffers_back();
     return step;
 }

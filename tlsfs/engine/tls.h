@@ -110,11 +110,16 @@ class Tls {
  private:
     friend struct TlsCallbacks;
 
+    // KeyUpdates, session tickets and HelloRequests that a peer may send without any data between
+    // them. Servers send one or two tickets; a flood costs us work and the peer nothing.
+    static constexpr int kMaxMessagesInARow = 32;
+
     Tls(std::shared_ptr<const TlsContext> context, SessionCache& sessions);
     [[nodiscard]] Result<> use_key(SharedKey key);
     [[nodiscard]] Result<> set_name(const std::string& name);
     void offer_session();
     [[nodiscard]] Step judge(int returned, const char* what);
+    [[nodiscard]] bool is_flooded() const { return messages_in_a_row_ > kMaxMessagesInARow; }
     void give_buffers_back();
 
     std::shared_ptr<const TlsContext> context_;
@@ -127,6 +132,8 @@ class Tls {
     bool close_sent_ = false;
     Wire* wire_ = nullptr;
     std::uint64_t records_in_ = 0, records_out_ = 0, key_updates_ = 0;
+    bool handshake_over_ = false;  // OpenSSL is "in init" again for each KeyUpdate
+    int messages_in_a_row_ = 0;    // of the handshake's kind, received since the last data
     std::uint64_t records_since_finished_ = 0;  // sent under the traffic keys of TLS 1.3
     bool keep_secrets_ = false;
     TrafficSecrets secrets_;
