@@ -9,6 +9,7 @@ other_release() { if [ "$(release_here)" = bookworm ]; then echo trixie; else ec
 
 # Where this machine's own apt gets a suite from. Nothing if it does not.
 mirror_of() {
+    # shellcheck disable=SC2016 # apt replaces these
     apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' |
         awk -v codename="$1" '$1 == codename && !found {print $2; found = 1}'
 }
@@ -63,4 +64,10 @@ in_root() {
     shift
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
         DEBIAN_FRONTEND=noninteractive JOBS="${JOBS:-$(nproc)}" chroot "$directory" "$@"
+}
+
+# The newest kernel of a series whose headers the suites of a root have: newest_kernel ROOT 6.12
+newest_kernel() {
+    in_root "$1" apt-cache --names-only search "^linux-headers-${2/./\\.}\\.[0-9].*-cloud-amd64\$" |
+        sed 's/^linux-headers-\([^ ]*\) .*/\1/' | sort -V | tail -n 1
 }

@@ -91,6 +91,14 @@ list_files() {
 # How unshare(1) is to treat "/": in a chroot it may be no mount point, and then cannot be made private.
 propagation() { if unshare --mount true 2>/dev/null; then echo private; else echo unchanged; fi; }
 
+# Several programs that count, one after the other: passes their output on, and adds up what they counted.
+add_counts() {
+    awk '
+        /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { passed += $1; failed += $3; skipped += $5; next }
+        { print; fflush() }
+        END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }'
+}
+
 # Without /dev/fuse nothing here can be mounted; the reason is better said early.
 need_fuse() {
     [ -e /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true
