@@ -63,7 +63,7 @@ in_root() {
     local directory=$1
     shift
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
-        DEBIAN_FRONTEND=noninteractive JOBS="${JOBS:-$(nproc)}" chroot "$directory" "$@"
+        DEBIAN_FRONTEND=noninteractive INITRD=No JOBS="${JOBS:-$(nproc)}" chroot "$directory" "$@"
 }
 
 # The newest kernel of a series whose headers the suites of a root have: newest_kernel ROOT 6.12
