@@ -46,7 +46,7 @@ Failure Credentials::open(std::string& name) {
     // A pipe could be read by one handshake only, and must not be waited for.
     UniqueFd fd(::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (!fd.valid()) return {errno, name + ": " + std::strerror(errno)};
-    struct stat info {};
+    struct stat info{};
     if (fstat(fd.get(), &info) != 0) return {errno, name + ": " + std::strerror(errno)};
     if (!S_ISREG(info.st_mode)) return {EINVAL, name + ": not a regular file"};
     const std::string path = path_of(fd.get());

@@ -51,7 +51,7 @@ bool has_ipv6() {
 
 // A socket that nobody listens on any more. What is no socket is none of ours to remove.
 bool is_stale(const std::string& path, const SocketAddress& address) {
-    struct stat info {};
+    struct stat info{};
     if (lstat(path.c_str(), &info) != 0 || !S_ISSOCK(info.st_mode)) return false;
     const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     return probe.valid() && connect(probe.get(), address.get(), address.size) != 0 &&
@@ -134,7 +134,7 @@ Listeners passed_listeners() {
 }
 
 SocketPath::SocketPath(std::string path) : path_(std::move(path)) {
-    struct stat info {};
+    struct stat info{};
     if (lstat(path_.c_str(), &info) != 0) {
         path_.clear();
         return;
@@ -144,7 +144,7 @@ SocketPath::SocketPath(std::string path) : path_(std::move(path)) {
 }
 
 SocketPath::~SocketPath() {
-    struct stat info {};
+    struct stat info{};
     if (path_.empty() || lstat(path_.c_str(), &info) != 0) return;
     if (info.st_dev == device_ && info.st_ino == inode_) unlink(path_.c_str());
 }

@@ -87,9 +87,9 @@ Plain as(const SocketAddress& address) {
 template <class Plain, class Ip>
 struct Internet {
     sa_family_t family;
-    sa_family_t Plain::*family_at;
-    Ip Plain::*ip;
-    in_port_t Plain::*port;
+    sa_family_t Plain::* family_at;
+    Ip Plain::* ip;
+    in_port_t Plain::* port;
 };
 constexpr Internet<sockaddr_in, in_addr> kInternet4{AF_INET, &sockaddr_in::sin_family,
                                                     &sockaddr_in::sin_addr, &sockaddr_in::sin_port};

@@ -41,8 +41,8 @@ void add_options(CommandLine& line, Arguments& arguments) {
 // inetd has our stderr be the peer's socket too: a message would go out in the clear, in the midst
 // of the handshake.
 void keep_stderr_off_carrier(int carrier) {
-    struct stat theirs {};
-    struct stat ours {};
+    struct stat theirs{};
+    struct stat ours{};
     if (fstat(carrier, &theirs) != 0 || fstat(STDERR_FILENO, &ours) != 0) return;
     if (S_ISSOCK(theirs.st_mode) && theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino) {
         drop_descriptor(STDERR_FILENO);
@@ -51,7 +51,7 @@ void keep_stderr_off_carrier(int carrier) {
 
 // A socket goes both ways. What is none, a pipe say, has its other half on descriptor 1.
 Carrier standard_carrier() {
-    struct stat info {};
+    struct stat info{};
     const bool both_ways = fstat(STDIN_FILENO, &info) == 0 && S_ISSOCK(info.st_mode);
     return both_ways ? Carrier::stream(STDIN_FILENO) : Carrier::pair(STDIN_FILENO, STDOUT_FILENO);
 }

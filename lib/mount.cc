@@ -38,7 +38,7 @@ std::string absolute(const std::string& path) {
 // After su(1) the variable may still name the other user's directory, and a look-alike of the
 // tree there would be handed our plaintext.
 bool is_own_directory(const std::string& path) {
-    struct stat info {};
+    struct stat info{};
     return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == geteuid();
 }
 
@@ -75,13 +75,13 @@ std::vector<std::string> mount_candidates() {
 Result<Mount> open_mount(const std::string& path) {
     UniqueFd directory(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!directory.valid()) return system_failure(path);
-    struct statfs filesystem {};
+    struct statfs filesystem{};
     if (fstatfs(directory.get(), &filesystem) != 0) return system_failure(path);
     // A shell's <>$TLSFS/clone makes a plain file where nothing is mounted.
     if (filesystem.f_type != FUSE_SUPER_MAGIC) {
         return failure(ENOENT, path + ": nothing is mounted");
     }
-    struct stat info {};
+    struct stat info{};
     if (fstatat(directory.get(), "clone", &info, 0) != 0) return system_failure(path + "/clone");
     return Mount{path, std::move(directory)};
 }

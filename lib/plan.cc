@@ -16,7 +16,7 @@ class Lines {
     void add(std::string_view verb, const Words& words) {
         text_ += verb;
         for (const std::string& word : words) {
-            const auto safe = quoted(word);
+            const auto safe = internal::quoted(word);
             if (!safe) unspeakable_ = verb;
             text_ += " " + safe.value_or("''");
         }

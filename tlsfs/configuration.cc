@@ -40,7 +40,7 @@ Text read_file(const std::string& file, const Overrides& said) {
         if (errno == ENOENT && said.config_file.empty()) return std::string();
         return system_refusal(file);
     }
-    struct stat info {};
+    struct stat info{};
     if (fstat(fd.get(), &info) != 0) return system_refusal(file);
     // /dev/null says nothing, which is what it is good for.
     if (!S_ISREG(info.st_mode) && !S_ISCHR(info.st_mode)) {

@@ -23,10 +23,17 @@ as_root() {
     fi
 }
 
+# This machine's release of Debian. What is neither of the two that we know is taken for the newer one.
+release_here() {
+    if grep -q '^VERSION_CODENAME=bookworm$' /etc/os-release 2>/dev/null; then echo bookworm; else echo trixie; fi
+}
+
 # The packages of the groups named, from tools/packages.
 packages_of() {
-    local group package
-    while read -r group package _; do
+    local group package only here
+    here=$(release_here)
+    while read -r group package only; do
+        [ "${only:-$here}" = "$here" ] || continue
         case " $* " in
             *" $group "*) printf '%s\n' "$package" ;;
         esac
@@ -66,6 +73,30 @@ install_missing() {
     if ! { as_root apt-get update -qq && apt_install "${missing[@]}"; } </dev/null >&2; then
         die "could not install them. As root: apt-get install ${missing[*]}"
     fi
+}
+
+# git in this tree, which may be another user's: git would not touch it then.
+git_here() { git -c safe.directory='*' -C "$root" "$@"; }
+
+# What belongs to the project, whether committed or not.
+list_files() {
+    local file
+    if git_here rev-parse --git-dir >/dev/null 2>&1; then
+        git_here ls-files --cached --others --exclude-standard
+    else
+        (cd "$root" && find . \( -path './build*' -o -path ./.git \) -prune -o -type f -printf '%P\n')
+    fi | while IFS= read -r file; do [ ! -e "$root/$file" ] || printf '%s\n' "$file"; done
+}
+
+# How unshare(1) is to treat "/": in a chroot it may be no mount point, and then cannot be made private.
+propagation() { if unshare --mount true 2>/dev/null; then echo private; else echo unchanged; fi; }
+
+# Several programs that count, one after the other: passes their output on, and adds up what they counted.
+add_counts() {
+    awk '
+        /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { passed += $1; failed += $3; skipped += $5; next }
+        { print; fflush() }
+        END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }'
 }
 
 # Without /dev/fuse nothing here can be mounted; the reason is better said early.

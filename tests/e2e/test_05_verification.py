@@ -5,6 +5,7 @@ import errno
 import hashlib
 import itertools
 import os
+import re
 import socket
 import ssl
 
@@ -403,6 +404,30 @@ class Negotiation(Case):
                                         lines=["ciphers ECDHE-ECDSA-AES128-GCM-SHA256", "version 1.2 1.2"])
         self.assertEqual(peer.result(), "ECDHE-ECDSA-AES128-GCM-SHA256")
         self.assertEqual(connection.status()["Cipher"], "ECDHE-ECDSA-AES128-GCM-SHA256")
+
+    def test_two_ends_agree_on_a_post_quantum_group_where_openssl_has_one(self):
+        """From OpenSSL 3.5 on it is among the defaults."""
+        openssl = re.search(r"^user openssl (\d+)\.(\d+)", self.tlsfs.read("engines"), re.MULTILINE)
+        post_quantum = tuple(map(int, openssl.groups())) >= (3, 5)
+        ours, theirs = tcp_pair()
+        server, client = self.tlsfs.connection(), self.tlsfs.connection()
+        server.put("cert", self.certs.text("good.pem"))
+        server.put("key", self.certs.text("good.key"))
+        client.put("ca", self.certs.text("ca.pem"))
+        with ours, theirs:
+            accepting = self.background(server.say, f"fd {theirs.fileno()}", "server")
+            client.say(f"fd {ours.fileno()}", f"client {NAME}")
+            accepting.result()
+        expected = "X25519MLKEM768" if post_quantum else "x25519"
+        self.assertEqual({client.status()["Group"], server.status()["Group"]}, {expected})
+        client_data, server_data = client.data(), server.data()
+        os.write(client_data, b"agreed")
+        self.assertEqual(os.read(server_data, 100), b"agreed")
+        other = self.tlsfs.connection()
+        if post_quantum:
+            other.say("groups X25519MLKEM768")
+        else:
+            self.assertErrno(errno.EINVAL, other.say, "groups X25519MLKEM768")
 
     def test_an_engine_that_is_not_there_is_an_error_and_never_plaintext(self):
         if engine.name == "kernel":

@@ -223,7 +223,7 @@ class Dial(Case):
         dial = "exec 9<>$TLSFS/clone; printf 'dial %s\\n' \"$1\" >&9 && echo taken"
         for unshare, target, taken in (("-n", here, False), ("-m", here, True), ("-m", path, False)):
             with self.subTest(f"unshare {unshare}, dial {target}"):
-                done = self.run_program(["unshare", unshare, "bash", "-c", dial, "bash", target],
+                done = self.run_program(["unshare", unshare, "--propagation=unchanged", "bash", "-c", dial, "bash", target],
                                         environment={"TLSFS": str(tlsfs.path)})
                 self.assertEqual(done.stdout, "taken\n" if taken else "", done.stderr)
                 if not taken:

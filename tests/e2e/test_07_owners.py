@@ -232,7 +232,7 @@ class Attach(Case):
         """The companion may see such a process, and then may take its descriptor; if not, `attach` works."""
         if self.run_program(["unshare", "--pid", "--fork", "true"]).returncode != 0:
             self.skipTest("no pid namespace of our own")
-        said = self.run_attacher(wrap=["unshare", "--pid", "--fork", "--mount-proc"])
+        said = self.run_attacher(wrap=["unshare", "--pid", "--fork", "--propagation=unchanged", "--mount-proc"])
         self.assertIn(said, ("fd: taken\necho: hello\n", "fd: Operation not permitted\nattach: ok\necho: hello\n"))
 
     @needs_root

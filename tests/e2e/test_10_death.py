@@ -195,7 +195,9 @@ class Death(Case):
                 elif end == "fusermount3 -u":
                     holder.stdin.close()
                     holder.wait()
-                    unmount = ["fusermount3", "-u", path]
+                    # Without user namespaces (in a chroot, for one) `attach` keeps the mount busy.
+                    apart = self.run_program(["unshare", "--user", "true"], user=first).returncode == 0
+                    unmount = ["fusermount3", "-u" if apart else "-uz", path]
                     until(lambda: self.run_program(unmount, user=first).returncode == 0, "fusermount3 -u")
                 else:
                     mount.signal(signal.SIGTERM)

@@ -4,21 +4,6 @@
 
 version_of_project() { sed -n "s/^ *version: '\(.*\)',$/\1/p" meson.build; }
 
-# A fresh Debian in a directory: make_root DIRECTORY PACKAGES. The release and the places that its
-# packages come from are this machine's own. The kernels in it are never to be booted by a loader.
-make_root() {
-    local release
-    # shellcheck source=/dev/null
-    release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    # shellcheck disable=SC2016 # apt replaces these
-    apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' \
-        'Created-By: Packages' 'Origin: Debian' |
-        INITRD=No mmdebstrap --mode=root --variant=apt --skip=cleanup/apt --aptopt='APT::Install-Recommends "false"' \
-            --include="$2" "$release" "$1" -
-    # As the installer leaves it.
-    printf '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' >"$1/etc/hosts"
-}
-
 passed=0 failed=0
 
 # Carries out a function or command, and prints what became of it: try NAME COMMAND... Not to be

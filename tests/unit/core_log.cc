@@ -73,7 +73,7 @@ TEST_CASE("log: a line is one line of ASCII, and not too long") {
 
 TEST_CASE("log: the journal gets priorities") {
     const Reader reader;
-    struct stat info {};
+    struct stat info{};
     REQUIRE(fstat(reader.fd(), &info) == 0);
     setenv("JOURNAL_STREAM", fmt::format("{}:{}", info.st_dev, info.st_ino).c_str(), 1);
     Log log(reader.fd());

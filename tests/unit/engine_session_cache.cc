@@ -13,7 +13,11 @@ SslSessionPtr make_session(int version, long age = 0) {
     SslSessionPtr session(SSL_SESSION_new());
     SSL_SESSION_set_protocol_version(session.get(), version);
     SSL_SESSION_set_timeout(session.get(), 3600);
+#if OPENSSL_VERSION_PREREQ(3, 3)
+    SSL_SESSION_set_time_ex(session.get(), time(nullptr) - age);
+#else
     SSL_SESSION_set_time(session.get(), static_cast<long>(time(nullptr)) - age);
+#endif
     return session;
 }
 

@@ -211,7 +211,7 @@ TEST_CASE("carrier: a path descriptor is none") {
 
 TEST_CASE("carrier: a file of the own mount is ELOOP") {
     UniqueFd file = checked(memfd_create("test", MFD_CLOEXEC)), none;
-    struct stat info {};
+    struct stat info{};
     REQUIRE(fstat(file.get(), &info) == 0);
     const auto carrier = Carrier::adopt(file, none, info.st_dev);
     REQUIRE_FALSE(carrier);

@@ -816,10 +816,16 @@ def the_writer_may_go(agent):
 def a_bounded_number_of_writers(agent):
     ctl = Ctl(agent)
     ctl.name()
-    writers = [in_thread(ctl.say, "sleep 1") for _ in range(8)]
-    time.sleep(0.4)
-    with raises(errno.EBUSY):
-        ctl.say("verify none")
+    writers = [in_thread(ctl.say, "sleep 5") for _ in range(8)]
+
+    def is_busy():
+        try:
+            ctl.say("verify none")
+        except OSError as error:
+            return error.errno == errno.EBUSY
+        return False
+
+    wait_for(is_busy)
     for writer in writers:
         writer.finish()
     ctl.say("verify none")

@@ -29,7 +29,7 @@ constexpr std::array kLevels{
 // systemd.exec(5): the device and inode of a stream that is the journal's.
 bool is_journal(int fd) {
     const char* stream = getenv("JOURNAL_STREAM");
-    struct stat info {};
+    struct stat info{};
     if (stream == nullptr || fstat(fd, &info) != 0) return false;
     return stream == fmt::format("{}:{}", info.st_dev, info.st_ino);
 }

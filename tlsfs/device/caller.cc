@@ -80,7 +80,7 @@ Result<> check_plain(pid_t thread, const ThreadStatus& status, Caller owner) {
         return not_permitted("the writer's ids are not those of who opened");
     }
     // The files of a process that is not dumpable belong to root (proc(5)); its directory does not.
-    struct stat info {};
+    struct stat info{};
     if (stat(fmt::format("/proc/{}/status", thread).c_str(), &info) != 0 ||
         info.st_uid != owner.uid) {
         return not_permitted("the writer is not dumpable");
@@ -96,16 +96,14 @@ UniqueFd open_pidfd(pid_t thread, pid_t process) {
 }
 
 bool same_namespace(pid_t thread, const char* kind) {
-    struct stat ours {
-    }, theirs{};
+    struct stat ours{}, theirs{};
     return stat(fmt::format("/proc/self/ns/{}", kind).c_str(), &ours) == 0 &&
            stat(fmt::format("/proc/{}/ns/{}", thread, kind).c_str(), &theirs) == 0 &&
            ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
 bool same_root(pid_t thread) {
-    struct stat ours {
-    }, theirs{};
+    struct stat ours{}, theirs{};
     return stat("/", &ours) == 0 &&
            stat(fmt::format("/proc/{}/root", thread).c_str(), &theirs) == 0 &&
            ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;

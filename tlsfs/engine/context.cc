@@ -231,7 +231,7 @@ std::string policy_id(const Settings& settings, Role role, uid_t owner, std::str
 }
 
 std::string file_stamp(const std::string& path) {
-    struct stat info {};
+    struct stat info{};
     if (stat(path.c_str(), &info) != 0) return fmt::format("{} absent;", path);
     return fmt::format("{} {} {} {}.{};", path, info.st_ino, info.st_size, info.st_mtim.tv_sec,
                        info.st_mtim.tv_nsec);

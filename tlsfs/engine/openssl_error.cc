@@ -52,11 +52,29 @@ Error from_ssl_reason(const std::string& what, unsigned long packed) {
     return {EPROTO, fmt::format("{}: {}", what, text != nullptr ? text : "protocol error")};
 }
 
+// Since 3.2 libssl puts this behind the record layer's own reason.
+bool is_record_layer_failure([[maybe_unused]] unsigned long packed) {
+#ifdef SSL_R_RECORD_LAYER_FAILURE
+    return ERR_GET_LIB(packed) == ERR_LIB_SSL &&
+           ERR_GET_REASON(packed) == SSL_R_RECORD_LAYER_FAILURE;
+#else
+    return false;
+#endif
+}
+
+// Empties the queue. The newest error is the one nearest to what was called.
+unsigned long take_newest_error() {
+    unsigned long newest = 0;
+    while (const unsigned long packed = ERR_get_error()) {
+        if (newest == 0 || !is_record_layer_failure(packed)) newest = packed;
+    }
+    return newest;
+}
+
 }  // namespace
 
 Error take_openssl_error(const std::string& what, int otherwise) {
-    const unsigned long packed = ERR_peek_last_error();
-    ERR_clear_error();
+    const unsigned long packed = take_newest_error();
     if (ERR_GET_LIB(packed) == ERR_LIB_SSL) {
         Error error = from_ssl_reason(what, packed);
         if (error.code == EPROTO && otherwise == EINVAL) error.code = EINVAL;

@@ -6,9 +6,17 @@
 namespace tlsfs {
 namespace {
 
+std::time_t start_of(const SslSessionPtr& session) {
+#if OPENSSL_VERSION_PREREQ(3, 3)
+    return SSL_SESSION_get_time_ex(session.get());
+#else
+    return SSL_SESSION_get_time(session.get());
+#endif
+}
+
 // Resuming skips the look at the certificate: that has to end some time.
 bool too_old(const SslSessionPtr& session) {
-    const long age = std::time(nullptr) - SSL_SESSION_get_time(session.get());
+    const std::time_t age = std::time(nullptr) - start_of(session);
     return age >= SSL_SESSION_get_timeout(session.get());
 }
 

@@ -97,7 +97,8 @@ int bind_apart(int listener, const char* mount_point, int go) {
     eventfd_t told = 0;
     if (eventfd_read(go, &told) != 0) return 1;
     if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return 1;
-    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 1;
+    // Not "/", which is no mount point in most chroots.
+    if (mount(nullptr, mount_point, nullptr, MS_PRIVATE, nullptr) != 0) return 1;
     return bind_in(listener, mount_point) == 0 ? 0 : 1;
 }
 

@@ -14,7 +14,7 @@ Result<std::shared_ptr<MountWatch>> MountWatch::start(Reactor& reactor,
                                                       const std::string& mount_point,
                                                       std::function<void()> gone) {
     auto watch = std::make_shared<MountWatch>();
-    struct statx info {};
+    struct statx info{};
     const int flags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
     if (statx(AT_FDCWD, mount_point.c_str(), flags, STATX_MNT_ID, &info) != 0) {
         return system_failure(mount_point);

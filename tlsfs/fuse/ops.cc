@@ -278,7 +278,7 @@ class DirectoryListing {
     void add(const std::string& name, Place unresolved) {
         const Place place = resolve(req_, unresolved);
         if (next_++ < offset_ || full_) return;
-        struct stat attr {};
+        struct stat attr{};
         attr.st_ino = inode_of(place);
         attr.st_mode = entry_of(place.node).mode;
         const size_t size = fuse_add_direntry(req_, buffer_.data() + used_, buffer_.size() - used_,

@@ -55,7 +55,7 @@ Result<AgentDevice> open_module(const ServerOptions& options) {
 }
 
 bool is_served(const std::string& mount_point) {
-    struct statfs info {};
+    struct statfs info{};
     return statfs(mount_point.c_str(), &info) == 0 && info.f_type == FUSE_SUPER_MAGIC &&
            access((mount_point + "/clone").c_str(), F_OK) == 0;
 }
@@ -95,7 +95,7 @@ class FuseLog {
 };
 
 Result<dev_t> device_of(const std::string& mount_point) {
-    struct statx info {};
+    struct statx info{};
     // DONT_SYNC: nobody answers yet.
     if (statx(AT_FDCWD, mount_point.c_str(), AT_STATX_DONT_SYNC, STATX_TYPE, &info) != 0) {
         return system_failure(mount_point);
@@ -160,7 +160,7 @@ Result<> Server::mount() {
 
 Result<> Server::start(std::function<void()> on_unmount) {
     on_unmount_ = std::move(on_unmount);
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) {};  // no SA_RESTART: a blocked read(2) is to end
     sigaction(kWakeSignal, &action, nullptr);
     const unsigned count = threads_wanted();

@@ -71,7 +71,7 @@ std::optional<std::uint32_t> parse_number(std::string_view name) {
 
 struct stat attributes(Place place, Owner owner, dev_t device, time_t when) {
     const NodeEntry& entry = entry_of(place.node);
-    struct stat attr {};
+    struct stat attr{};
     attr.st_ino = inode_of(place);
     attr.st_mode = entry.mode;
     attr.st_nlink = S_ISDIR(entry.mode) ? 2 : 1;

@@ -48,7 +48,7 @@ void unmount(const std::string& mount_point) {
 void clear_dead_mount(const std::string& mount_point) {
     constexpr int kLooks = 50;
     constexpr timespec kPause{0, 100'000'000};
-    struct statfs info {};
+    struct statfs info{};
     for (int look = 0; look < kLooks; ++look) {
         // Not stat(2): that is answered from what the kernel still knows of the dead.
         if (statfs(mount_point.c_str(), &info) == 0) return;

@@ -33,7 +33,7 @@ struct FileKind {
 };
 
 Result<FileKind> file_kind(int fd) {
-    struct statx info {};
+    struct statx info{};
     // DONT_SYNC: were this a file of our own mount, fstat() would ask ourselves, and perhaps for
     // ever.
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &info) != 0) {

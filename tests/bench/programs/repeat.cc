@@ -39,7 +39,7 @@ void run_once(char** argv, int input, int output, off_t least) {
     int status = 0;
     if (waitpid(child, &status, 0) != child || status != 0)
         fail(std::string(argv[0]) + " ended with status " + std::to_string(status));
-    struct stat info {};
+    struct stat info{};
     fstat(output, &info);
     if (info.st_size < least) fail(std::string(argv[0]) + " brought too little");
 }
