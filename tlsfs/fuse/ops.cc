@@ -69,10 +69,10 @@ dev_t device_of(fuse_req_t req, Place place) {
 }
 
 bool exists(fuse_req_t req, Place place) {
-    if (place.node == Node::attach) return server_of(req).attach_socket().bound();
+    if (place.node == Node::attach) return server_of(req).attach_node().is_bound();
     // Who sees clone may go on to attach.
     if (place.node == Node::clone || place.node == Node::kernel_clone) {
-        return server_of(req).attach_socket().listening();
+        return server_of(req).attach_node().is_listening();
     }
     return place.node < Node::directory || connection_of(req, place) != nullptr;
 }
@@ -143,7 +143,7 @@ void setattr(fuse_req_t req, fuse_ino_t inode, struct stat*, int what, fuse_file
 void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t) {
     const bool ours = place_of(parent).node == Node::root && S_ISSOCK(mode) &&
                       find_entry(top_entries(), name) == &entry_of(Node::attach) &&
-                      server_of(req).attach_socket().binding(fuse_req_ctx(req)->pid);
+                      server_of(req).attach_node().binding(fuse_req_ctx(req)->pid);
     if (!ours) return void(fuse_reply_err(req, EPERM));
     reply_entry(req, {Node::attach});
 }
@@ -184,13 +184,6 @@ Opened open_pem_file(const std::shared_ptr<Connection>& connection, PemFile file
     return {open_pem(connection, file)};
 }
 
-std::string engines_text(Server& server) {
-    std::string text = "user " + openssl_version() + "\n";
-    if (server.agent() != nullptr)
-        text += fmt::format("kernel tlsdev {}\n", server.agent()->info().version);
-    return text;
-}
-
 Opened open_place(fuse_req_t req, Place place, int flags) {
     switch (place.node) {
         case Node::clone:
@@ -198,7 +191,7 @@ Opened open_place(fuse_req_t req, Place place, int flags) {
         case Node::ciphers:
             return {open_text(cipher_names(first_settings(*server_of(req).registry().policy())))};
         case Node::engines:
-            return {open_text(engines_text(server_of(req)))};
+            return {open_text(server_of(req).engines())};
         case Node::attach:
             return open_failed(ENXIO);
         default:

@@ -154,7 +154,11 @@ Result<> Server::mount() {
     } else if (module.error().code != ENOENT) {
         log_.say(LogLevel::warning, "without the kernel's engine: " + module.error().text);
     }
-    attach_socket_ = std::make_shared<AttachSocket>(reactor_, background_, *registry_);
+    AttachFront::Options attach;
+    attach.all_users = options_.all_users;
+    attach.data_sockets = pairs_ != nullptr;
+    attach.engines = [this] { return engines(); };
+    attach_ = std::make_shared<AttachFront>(reactor_, background_, *registry_, std::move(attach));
     return {};
 }
 
@@ -171,13 +175,28 @@ Result<> Server::start(std::function<void()> on_unmount) {
     for (unsigned i = 0; i < workers; ++i) workers_.emplace_back([this] { work(); });
     for (unsigned i = 0; i < count; ++i) reactor_threads_.emplace_back([this] { reactor_.run(); });
     if (agent_) agent_->start();
-    if (auto opened = attach_socket_->open(options_.mount_point); !opened) return opened;
+    if (auto opened = open_attach(); !opened) return opened;
     // Unmounted by hand: with attach closed, and the last connection, the kernel lets the mount go.
-    auto watch = MountWatch::start(reactor_, options_.mount_point,
-                                   [attach = attach_socket_] { attach->close(); });
+    auto watch =
+        MountWatch::start(reactor_, options_.mount_point, [attach = attach_] { attach->close(); });
     if (!watch) return tl::unexpected(watch.error());
     mount_watch_ = std::move(*watch);
     return {};
+}
+
+Result<> Server::open_attach() {
+    auto socket = AttachFront::make_socket();
+    if (!socket) return tl::unexpected(socket.error());
+    if (auto bound = attach_node_.bind(socket->get(), options_.mount_point); !bound) return bound;
+    if (auto listening = attach_->listen(std::move(*socket)); !listening) return listening;
+    attach_node_.listening();
+    return {};
+}
+
+std::string Server::engines() const {
+    std::string text = "user " + openssl_version() + "\n";
+    if (agent_) text += fmt::format("kernel tlsdev {}\n", agent_->info().version);
+    return text;
 }
 
 void Server::set_policy(const Policy& policy) {
@@ -214,7 +233,7 @@ void Server::stop_workers() {
 // In this order, because an answer that comes after the unmount would go to a closed descriptor.
 void Server::stop() {
     if (session_ == nullptr || !registry_) return;
-    attach_socket_->close();
+    attach_->close();
     if (agent_) agent_->stop();
     if (mount_watch_) mount_watch_->stop();
     registry_->abandon(ECONNABORTED);

@@ -11,9 +11,10 @@
 #include <vector>
 
 #include "agent/agent.h"
+#include "attach/front.h"
 #include "device/registry.h"
 #include "device/services.h"
-#include "fuse/attach_socket.h"
+#include "fuse/attach_node.h"
 #include "fuse/lowlevel.h"
 #include "fuse/mount_watch.h"
 #include "fuse/open_file.h"
@@ -45,10 +46,11 @@ class Server {
 
     // For the operations (ops.cc) and requests of this mount.
     Registry& registry() { return *registry_; }
-    AttachSocket& attach_socket() { return *attach_socket_; }
+    AttachNode& attach_node() { return attach_node_; }
     // Null without the kernel module, and on a private mount.
     [[nodiscard]] const Agent* agent() const { return agent_.get(); }
     OpenFiles& open_files() { return open_files_; }
+    [[nodiscard]] std::string engines() const;  // what the file says
     void signalled(Connection::Number number);
     [[nodiscard]] std::uint32_t fresh_instance() { return fresh_instance_++; }
     [[nodiscard]] time_t since() const { return since_; }
@@ -56,6 +58,7 @@ class Server {
  private:
     Server(ServerOptions options, Log& log);
     [[nodiscard]] Result<> mount();
+    [[nodiscard]] Result<> open_attach();
     void work();
     void stop_workers();
 
@@ -73,7 +76,8 @@ class Server {
     std::unique_ptr<SocketPairs> pairs_;  // null: no network namespace can be had
     std::optional<Registry> registry_;
     OpenFiles open_files_;
-    std::shared_ptr<AttachSocket> attach_socket_;
+    AttachNode attach_node_;
+    std::shared_ptr<AttachFront> attach_;
     std::shared_ptr<Agent> agent_;
     std::shared_ptr<MountWatch> mount_watch_;
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 namespace tlsfs {
 namespace {
@@ -58,15 +57,6 @@ const NodeEntry& entry_of(Node node) {
 const NodeEntry* find_entry(std::span<const NodeEntry> entries, std::string_view name) {
     const auto found = std::ranges::find(entries, name, &NodeEntry::name);
     return found == entries.end() ? nullptr : &*found;
-}
-
-std::optional<std::uint32_t> parse_number(std::string_view name) {
-    std::uint32_t number = 0;
-    const char* end = name.data() + name.size();
-    const auto [stop, error] = std::from_chars(name.data(), end, number);
-    if (error != std::errc{} || stop != end) return std::nullopt;
-    if (name.size() > 1 && name.front() == '0') return std::nullopt;
-    return number;
 }
 
 struct stat attributes(Place place, Owner owner, dev_t device, time_t when) {

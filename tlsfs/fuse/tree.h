@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/number.h"
+
 namespace tlsfs {
 
 enum class Node : std::uint8_t {
@@ -93,9 +95,6 @@ struct Place {
 // The entry of that name in the root or in a connection's directory; null if there is none.
 [[nodiscard]] const NodeEntry* find_entry(std::span<const NodeEntry> entries,
                                           std::string_view name);
-
-// A connection's number, written as the tree writes it: no sign, no leading zero.
-[[nodiscard]] std::optional<std::uint32_t> parse_number(std::string_view name);
 
 struct Owner {
     uid_t uid = 0;
