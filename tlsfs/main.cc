@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "attach/server.h"
 #include "configuration.h"
 #include "daemon.h"
 #include "engine/wiping_memory.h"
@@ -27,6 +28,7 @@ using tlsfs::kExitUsage;
 
 struct Options {
     tlsfs::ServerOptions server;
+    std::string no_mount;  // the socket, where there is to be no mount
     tlsfs::Overrides said;
     bool foreground = false;
     bool only_owner = false;
@@ -53,9 +55,9 @@ int parse(int argc, char** argv, Options& options, tlsfs::Log& log) {
     std::string log_level;
     CLI::App app{"Serves TLS as a file system.", "tlsfs"};
     app.add_flag("-f,--foreground", options.foreground, "stay in the foreground");
-    app.add_option("-o", options.server.mount_options, "mount options, as mount(8) takes them")
-        ->delimiter(',')
-        ->allow_extra_args(false);
+    auto* mount_options =
+        app.add_option("-o", options.server.mount_options, "mount options, as mount(8) takes them");
+    mount_options->delimiter(',')->allow_extra_args(false);
     app.add_option("--config", said.config_file, "read FILE instead of /etc/tlsfs.conf");
     app.add_option("--ca-file", said.ca_file, "trust these instead of the system's store");
     app.add_option("--idle-exit", said.idle_exit, "end after SECONDS without a connection");
@@ -67,8 +69,12 @@ int parse(int argc, char** argv, Options& options, tlsfs::Log& log) {
         ->check(CLI::IsMember({"error", "warning", "info", "debug"}));
     app.add_flag("--private", options.only_owner,
                  "for the mounting user only, even when that is root");
-    app.add_option("MOUNTPOINT", options.server.mount_point,
-                   "default: $TLSFS, $XDG_RUNTIME_DIR/tls, /run/tls");
+    auto* mount_point = app.add_option("MOUNTPOINT", options.server.mount_point,
+                                       "default: $TLSFS, $XDG_RUNTIME_DIR/tls, /run/tls");
+    app.add_option("--no-mount", options.no_mount, "serve `attach` alone, at this path; no FUSE")
+        ->type_name("SOCKET")
+        ->excludes(mount_point)
+        ->excludes(mount_options);
     app.set_version_flag("--version", TLSFS_VERSION);
     try {
         app.parse(argc, argv);
@@ -82,6 +88,7 @@ int parse(int argc, char** argv, Options& options, tlsfs::Log& log) {
     said.log_level = tlsfs::parse_log_level(log_level);
     make_absolute(said.config_file);
     make_absolute(said.ca_file);
+    make_absolute(options.no_mount);
     options.server.all_users = geteuid() == 0 && !options.only_owner;
     if (options.server.mount_point.empty()) {
         options.server.mount_point = default_mount_point(options.server.all_users);
@@ -117,7 +124,7 @@ sigset_t block_signals() {
 }
 
 // SIGHUP: what is wrong changes nothing.
-void reload(const tlsfs::Overrides& said, tlsfs::Configuration& now, tlsfs::Server& server,
+void reload(const tlsfs::Overrides& said, tlsfs::Configuration& now, tlsfs::Service& server,
             tlsfs::Log& log) {
     timespec clock{};
     clock_gettime(CLOCK_MONOTONIC, &clock);
@@ -136,7 +143,7 @@ void reload(const tlsfs::Overrides& said, tlsfs::Configuration& now, tlsfs::Serv
 
 // Until SIGTERM or SIGINT, the mount's end, or idleness.
 void wait_for_end(const sigset_t& signals, const tlsfs::Overrides& said, tlsfs::Configuration& now,
-                  tlsfs::Server& server, tlsfs::Log& log) {
+                  tlsfs::Service& server, tlsfs::Log& log) {
     for (;;) {
         const timespec second{1, 0};
         const bool for_ever = now.idle_exit.count() == 0;
@@ -162,13 +169,38 @@ void log_to_journal(tlsfs::Log& log) {
     if (stream.valid()) log.use_journal(std::move(stream));
 }
 
+tlsfs::Result<std::unique_ptr<tlsfs::Service>> start_mount(const Options& options,
+                                                           tlsfs::Log& log) {
+    auto server = tlsfs::Server::mount(options.server, log);
+    if (!server) return tl::unexpected(server.error());
+    const auto unmounted = [] { kill(getpid(), SIGTERM); };
+    if (auto started = (*server)->start(unmounted); !started)
+        return tl::unexpected(started.error());
+    return std::move(*server);
+}
+
+tlsfs::Result<std::unique_ptr<tlsfs::Service>> start_socket(const Options& options,
+                                                            tlsfs::Log& log) {
+    auto server = tlsfs::AttachServer::bind(options.no_mount, options.server.all_users,
+                                            options.server.policy, log);
+    if (!server) return tl::unexpected(server.error());
+    if (auto started = (*server)->start(); !started) return tl::unexpected(started.error());
+    return std::move(*server);
+}
+
+// A place in /run or the user's runtime directory may have to be made first.
+void prepare_mount_point(std::string& mount_point) {
+    mkdir(mount_point.c_str(), 0755);
+    char* absolute = realpath(mount_point.c_str(), nullptr);
+    if (absolute != nullptr) mount_point = absolute;
+    free(absolute);
+}
+
 int serve(const Options& options, tlsfs::Configuration now, tlsfs::Daemon& daemon,
           tlsfs::Log& log) {
     const sigset_t signals = block_signals();
-    auto server = tlsfs::Server::mount(options.server, log);
+    auto server = options.no_mount.empty() ? start_mount(options, log) : start_socket(options, log);
     if (!server) return fail(server.error(), log);
-    const auto unmounted = [] { kill(getpid(), SIGTERM); };
-    if (auto started = (*server)->start(unmounted); !started) return fail(started.error(), log);
     daemon.ready();
     if (!options.foreground) log_to_journal(log);
     sd_notify(0, "READY=1");
@@ -190,11 +222,7 @@ int run(int argc, char** argv, tlsfs::Log& log) {
     }
     log.set_level(configuration->log_level);
     options.server.policy = configuration->policy;
-    // A place in /run or the user's runtime directory may have to be made first.
-    mkdir(options.server.mount_point.c_str(), 0755);
-    char* absolute = realpath(options.server.mount_point.c_str(), nullptr);
-    if (absolute != nullptr) options.server.mount_point = absolute;
-    free(absolute);
+    if (options.no_mount.empty()) prepare_mount_point(options.server.mount_point);
     raise_descriptor_limit();
     auto daemon = options.foreground ? tlsfs::Daemon() : tlsfs::Daemon::detach();
     if (const auto code = daemon.parent_exit_code()) return *code;

@@ -24,10 +24,6 @@ namespace {
 
 constexpr int kWakeSignal = SIGUSR1;  // ends a worker's wait for the next request
 
-unsigned threads_wanted() {
-    return std::clamp(std::thread::hardware_concurrency(), 2U, 8U);
-}
-
 class FuseArguments {
  public:
     FuseArguments(const ServerOptions& options, bool devices) {
@@ -106,7 +102,7 @@ Result<dev_t> device_of(const std::string& mount_point) {
 }  // namespace
 
 Server::Server(ServerOptions options, Log& log)
-    : options_(std::move(options)), log_(log), contexts_(options_.policy.trust) {}
+    : options_(std::move(options)), log_(log), companion_(options_.policy, log) {}
 
 Server::~Server() {
     stop();
@@ -139,26 +135,19 @@ Result<> Server::mount() {
     }
     const auto device = device_of(options_.mount_point);
     if (!device) return tl::unexpected(device.error());
-    device_ = *device;
-    if (auto pairs = SocketPairs::start()) {
-        pairs_ = std::move(*pairs);
-    } else {
-        log_.say(LogLevel::warning, "without data sockets: " + pairs.error().text);
-    }
-    registry_.emplace(
-        Services{reactor_, background_, contexts_, pems_, log_, device_, pairs_.get(), {}},
-        options_.policy);
+    companion_.prepare(options_.policy, *device);
     if (module) {
-        agent_ = std::make_shared<Agent>(std::move(*module), reactor_, *registry_);
+        agent_ = std::make_shared<Agent>(std::move(*module), companion_.reactor(), registry());
         agent_->limit(options_.policy.limits);
     } else if (module.error().code != ENOENT) {
         log_.say(LogLevel::warning, "without the kernel's engine: " + module.error().text);
     }
     AttachFront::Options attach;
     attach.all_users = options_.all_users;
-    attach.data_sockets = pairs_ != nullptr;
+    attach.data_sockets = companion_.has_data_sockets();
     attach.engines = [this] { return engines(); };
-    attach_ = std::make_shared<AttachFront>(reactor_, background_, *registry_, std::move(attach));
+    attach_ = std::make_shared<AttachFront>(companion_.reactor(), companion_.background(),
+                                            registry(), std::move(attach));
     return {};
 }
 
@@ -167,18 +156,17 @@ Result<> Server::start(std::function<void()> on_unmount) {
     struct sigaction action{};
     action.sa_handler = [](int) {};  // no SA_RESTART: a blocked read(2) is to end
     sigaction(kWakeSignal, &action, nullptr);
-    const unsigned count = threads_wanted();
     // One that is encrypting is not there for the next request, nor is one that waits for it to go
     // on with the same stream.
-    const unsigned workers = 3 * count;
+    const unsigned workers = 3 * Companion::threads_wanted();
     working_ = static_cast<int>(workers);
     for (unsigned i = 0; i < workers; ++i) workers_.emplace_back([this] { work(); });
-    for (unsigned i = 0; i < count; ++i) reactor_threads_.emplace_back([this] { reactor_.run(); });
+    companion_.start();
     if (agent_) agent_->start();
     if (auto opened = open_attach(); !opened) return opened;
     // Unmounted by hand: with attach closed, and the last connection, the kernel lets the mount go.
-    auto watch =
-        MountWatch::start(reactor_, options_.mount_point, [attach = attach_] { attach->close(); });
+    auto watch = MountWatch::start(companion_.reactor(), options_.mount_point,
+                                   [attach = attach_] { attach->close(); });
     if (!watch) return tl::unexpected(watch.error());
     mount_watch_ = std::move(*watch);
     return {};
@@ -200,8 +188,7 @@ std::string Server::engines() const {
 }
 
 void Server::set_policy(const Policy& policy) {
-    contexts_.set_trust(policy.trust);
-    registry_->set_policy(policy);
+    companion_.set_policy(policy);
     if (agent_) agent_->limit(policy.limits);
 }
 
@@ -232,14 +219,11 @@ void Server::stop_workers() {
 
 // In this order, because an answer that comes after the unmount would go to a closed descriptor.
 void Server::stop() {
-    if (session_ == nullptr || !registry_) return;
+    if (session_ == nullptr || !companion_.is_prepared()) return;
     attach_->close();
     if (agent_) agent_->stop();
     if (mount_watch_) mount_watch_->stop();
-    registry_->abandon(ECONNABORTED);
-    reactor_.stop();
-    for (std::thread& thread : reactor_threads_) thread.join();
-    reactor_threads_.clear();
+    companion_.stop();
     stop_workers();
     open_files_.clear();
     fuse_session_unmount(session_);
@@ -248,9 +232,9 @@ void Server::stop() {
 }
 
 void Server::signalled(Connection::Number number) {
-    reactor_.post([this, number] {
+    companion_.reactor().post([this, number] {
         constexpr uid_t kAnybody = 0;
-        if (const auto connection = registry_->find(number, kAnybody)) connection->signalled();
+        if (const auto connection = registry().find(number, kAnybody)) connection->signalled();
     });
 }
 

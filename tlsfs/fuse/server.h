@@ -12,8 +12,7 @@
 
 #include "agent/agent.h"
 #include "attach/front.h"
-#include "device/registry.h"
-#include "device/services.h"
+#include "device/companion.h"
 #include "fuse/attach_node.h"
 #include "fuse/lowlevel.h"
 #include "fuse/mount_watch.h"
@@ -28,24 +27,22 @@ struct ServerOptions {
     Policy policy;                           // at first
 };
 
-class Server {
+class Server final : public Service {
  public:
     // Mounts. The errno of what went wrong.
     [[nodiscard]] static Result<std::unique_ptr<Server>> mount(ServerOptions options, Log& log);
-    Server(const Server&) = delete;
-    Server& operator=(const Server&) = delete;
-    ~Server();
+    ~Server() override;
 
     // Starts to answer; when it returns the whole tree is there. `on_unmount` is called, on a
     // thread of the server, when the mount has gone by other hands.
     [[nodiscard]] Result<> start(std::function<void()> on_unmount);
     // For the connections from now on. Its trust store is read anew, for every handshake to come.
-    void set_policy(const Policy& policy);
+    void set_policy(const Policy& policy) override;
     // Ends every connection, answers everybody who waits, and unmounts.
-    void stop();
+    void stop() override;
 
     // For the operations (ops.cc) and requests of this mount.
-    Registry& registry() { return *registry_; }
+    Registry& registry() override { return companion_.registry(); }
     AttachNode& attach_node() { return attach_node_; }
     // Null without the kernel module, and on a private mount.
     [[nodiscard]] const Agent* agent() const { return agent_.get(); }
@@ -66,15 +63,9 @@ class Server {
     Log& log_;
     const time_t since_ = time(nullptr);
     fuse_session* session_ = nullptr;
-    dev_t device_ = 0;
     UniqueFd unmounter_;
 
-    Reactor reactor_;
-    Background background_;
-    ContextCache contexts_;
-    PemJudge pems_;
-    std::unique_ptr<SocketPairs> pairs_;  // null: no network namespace can be had
-    std::optional<Registry> registry_;
+    Companion companion_;
     OpenFiles open_files_;
     AttachNode attach_node_;
     std::shared_ptr<AttachFront> attach_;
@@ -85,7 +76,7 @@ class Server {
     std::function<void()> on_unmount_;
     std::atomic<bool> stopping_ = false;
     std::atomic<int> working_ = 0;
-    std::vector<std::thread> workers_, reactor_threads_;
+    std::vector<std::thread> workers_;
 };
 
 }  // namespace tlsfs
