@@ -158,7 +158,7 @@ TEST_CASE("attach front: of others' connections root sees the small files, and m
     CHECK(client.ask(number, {near.get()}).starts_with("EPERM "));
     CHECK(client.ask("ctl " + number + "\nverify none").starts_with("EPERM "));
     CHECK(client.ask("ctl " + number + "\nhangup\nverify none").starts_with("EPERM "));
-    CHECK(client.ask("ctl " + number + "\nhangup") == "ok\n");
+    CHECK(client.ask("ctl " + number + "\nhangup") == "ok");
     CHECK(has_line(others->status(), "State: Closed"));
 }
 
@@ -169,11 +169,11 @@ TEST_CASE("attach front: descriptors come with the number, or with fd") {
     for (const char* verb : {"", "fd "}) {
         const auto connection = served.device.connect(kMe);
         const std::string number = std::to_string(connection->number());
-        CHECK(client.ask(verb + number, {near.get()}) == "ok\n");
+        CHECK(client.ask(verb + number, {near.get()}) == "ok");
         CHECK(client.ask(verb + number, {near.get()}).starts_with("EBUSY "));
     }
     const auto two = served.device.connect(kMe);
-    CHECK(client.ask(std::to_string(two->number()), {near.get(), near.get()}) == "ok\n");
+    CHECK(client.ask(std::to_string(two->number()), {near.get(), near.get()}) == "ok");
     const auto none = served.device.connect(kMe);
     const UniqueFd file = text_file("no stream");
     CHECK(client.ask(std::to_string(none->number()), {file.get()}).starts_with("EOPNOTSUPP "));

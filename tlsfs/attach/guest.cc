@@ -91,7 +91,6 @@ void AttachGuest::end() {
         connection = opened_;
         attempt = connection && !told_;
         held = std::exchange(holds_, false);
-        if (reading_) reading_->cancel();
     }
     close_drained(*front_, user_, std::move(fd));
     front_->leave(shared_from_this(), user_);
@@ -108,7 +107,6 @@ bool AttachGuest::gone() {
 bool AttachGuest::send_answer(const std::string& text, int attached) {
     if (!fd_.valid()) return false;
     busy_ = false;
-    reading_.reset();
     // One that does not read its answers has no use of more.
     if (!send_packet(fd_.get(), text, attached) || over_) return true;
     watch_.arm(EPOLLIN);

@@ -14,6 +14,7 @@
 #include "attach/front.h"
 #include "attach/message.h"
 #include "attach/packet.h"
+#include "attach/pem_reader.h"
 #include "device/connection.h"
 
 namespace tlsfs {
@@ -66,7 +67,9 @@ class AttachGuest final : public Reactor::Handler,
 
     [[nodiscard]] Result<> find(Order& order, bool also_roots) const;
     [[nodiscard]] Result<std::string> text_for(Order& order) const;
-    void read_pems(const OrderPtr& order, const Cancellation& cancellation);
+    void read_pems(const OrderPtr& order, const std::shared_ptr<PemReader>& reader);
+    void pems_read(const OrderPtr& order, const std::shared_ptr<PemReader>& reader,
+                   PemReader::Progress progress);
 
     void answer(const OrderPtr& order, const std::string& text, int attached = -1);
     void refuse(const OrderPtr& order, const Error& error);
@@ -91,7 +94,6 @@ class AttachGuest final : public Reactor::Handler,
     bool over_ = false;                   // and the connection is over
     std::shared_ptr<Connection> opened_;  // by `open`
     bool holds_ = false;                  // it is counted as opened for us
-    std::shared_ptr<Cancellation> reading_;
 };
 
 }  // namespace tlsfs

@@ -2,10 +2,7 @@
 // What the requests of a guest do.
 #include <fmt/format.h>
 
-#include <system_error>
-
 #include "attach/guest.h"
-#include "attach/pem_reader.h"
 #include "engine/context.h"
 
 namespace tlsfs {
@@ -13,7 +10,7 @@ namespace {
 
 using Verb = AttachMessage::Verb;
 
-constexpr std::chrono::seconds kPemPatience{30};  // for a descriptor with PEM
+constexpr std::chrono::milliseconds kPemPause{50};  // before one is looked at again
 
 // `ok`, what belongs to it, and as many lines as there is room for.
 std::string ok_text(std::string_view words, std::string lines) {
@@ -156,7 +153,7 @@ void AttachGuest::set_transport(const OrderPtr& order) {
     UniqueFd write = order->fds.size() == 2 ? std::move(order->fds[1]) : UniqueFd();
     auto set = order->connection->attach(std::move(order->fds[0]), std::move(write));
     if (!set) return refuse(order, set.error());
-    answer(order, "ok\n");
+    answer(order, "ok");
 }
 
 void AttachGuest::give_socket(const OrderPtr& order) {
@@ -164,7 +161,7 @@ void AttachGuest::give_socket(const OrderPtr& order) {
     const auto socket = order->connection->data_socket();
     if (!socket) return refuse(order, socket.error());
     let_go(order->connection);
-    answer(order, "ok\n", socket->get());
+    answer(order, "ok", socket->get());
 }
 
 void AttachGuest::open(const OrderPtr& order) {
@@ -199,41 +196,37 @@ void AttachGuest::begin_ctl(const OrderPtr& order) {
 
 void AttachGuest::feed_pems(const OrderPtr& order) {
     if (order->message.pems.empty()) return run_lines(order);
-    std::shared_ptr<Cancellation> cancellation;
-    try {
-        cancellation = std::make_shared<Cancellation>();
-    } catch (const std::system_error& none_left) {
-        return refuse(order, {none_left.code().value(), none_left.what()});
+    std::vector<UniqueFd> fds;
+    for (const auto& pem : order->message.pems) {
+        fds.push_back(std::move(order->fds[pem.descriptor]));
     }
-    {
-        const std::scoped_lock guard(lock_);
-        reading_ = cancellation;
-        if (!fd_.valid()) reading_->cancel();
-    }
-    front_->background().run(user_, [self = shared_from_this(), order, cancellation] {
-        self->read_pems(order, *cancellation);
+    read_pems(order, std::make_shared<PemReader>(std::move(fds), Connection::kMaxPem));
+}
+
+void AttachGuest::read_pems(const OrderPtr& order, const std::shared_ptr<PemReader>& reader) {
+    front_->background().run(user_, [self = shared_from_this(), order, reader] {
+        const auto progress = reader->go_on();
+        const bool open =
+            self->front_->while_open([&] { self->pems_read(order, reader, progress); });
+        // Then they are closed here: what closes them in the background may be gone.
+        if (!open) order->fds.clear();
     });
 }
 
 // On a background thread.
-void AttachGuest::read_pems(const OrderPtr& order, const Cancellation& cancellation) {
-    const auto deadline = std::chrono::steady_clock::now() + kPemPatience;
-    std::vector<SecretBytes> texts;
-    Result<> outcome;
-    for (const auto& pem : order->message.pems) {
-        const UniqueFd fd = std::move(order->fds[pem.descriptor]);
-        auto text = read_pem(fd, Connection::kMaxPem, deadline, cancellation);
-        if (!text) outcome = tl::unexpected(text.error());
-        if (!text) break;
-        texts.push_back(std::move(*text));
+void AttachGuest::pems_read(const OrderPtr& order, const std::shared_ptr<PemReader>& reader,
+                            PemReader::Progress progress) {
+    if (gone()) return refuse(order, {ECANCELED, "attach: the guest has gone"});
+    if (progress == PemReader::Progress::failed) return refuse(order, reader->error());
+    if (progress == PemReader::Progress::waiting) {
+        front_->reactor().after(kPemPause, [self = shared_from_this(), order, reader] {
+            self->read_pems(order, reader);
+        });
+        return;
     }
-    const bool open = front_->while_open([&] {
-        if (outcome && gone()) outcome = failure(ECANCELED, "attach: the guest has gone");
-        if (outcome) outcome = feed(*order->connection, order->message.pems, texts);
-        if (!outcome) return refuse(order, outcome.error());
-        run_lines(order);
-    });
-    if (!open) order->fds.clear();
+    auto fed = feed(*order->connection, order->message.pems, reader->texts());
+    if (!fed) return refuse(order, fed.error());
+    run_lines(order);
 }
 
 void AttachGuest::run_lines(const OrderPtr& order) {
@@ -246,7 +239,7 @@ void AttachGuest::lines_done(const OrderPtr& order, int code) {
     }
     if (order->opens()) return opened(order);
     if (order->message.chooses_plain) let_go(order->connection);
-    answer(order, "ok\n");
+    answer(order, "ok");
 }
 
 void AttachGuest::opened(const OrderPtr& order) {

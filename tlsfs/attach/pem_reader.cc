@@ -5,51 +5,51 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <array>
-#include <string_view>
 
 namespace tlsfs {
 namespace {
-
-using std::chrono::steady_clock;
-
 constexpr std::size_t kPiece = 64 << 10;  // bytes
-
-// A blocking descriptor is not read before it has something.
-Result<> wait_until_readable(int fd, steady_clock::time_point deadline,
-                             const Cancellation& cancellation) {
-    std::array entries{pollfd{fd, POLLIN, 0}, pollfd{cancellation.fd(), POLLIN, 0}};
-    int ready = -1;
-    do {
-        const auto left =
-            std::chrono::ceil<std::chrono::milliseconds>(deadline - steady_clock::now());
-        const auto patience = std::clamp<std::int64_t>(left.count(), 0, 3'600'000);
-        ready = poll(entries.data(), entries.size(), static_cast<int>(patience));
-    } while (ready < 0 && errno == EINTR);
-    if (ready < 0) return system_failure("attach: poll");
-    if (ready == 0) return failure(ETIMEDOUT, "attach: a descriptor with PEM has no end");
-    if (entries[1].revents != 0) return failure(ECANCELED, "attach: the guest has gone");
-    return {};
-}
-
+constexpr int kWait = 20;                 // ms
 }  // namespace
 
-Result<SecretBytes> read_pem(const UniqueFd& fd, std::size_t most,
-                             steady_clock::time_point deadline, const Cancellation& cancellation) {
-    SecretBytes all;
-    for (;;) {
-        if (auto ready = wait_until_readable(fd.get(), deadline, cancellation); !ready) {
-            return tl::unexpected(ready.error());
-        }
-        const std::size_t before = all.size();
-        all.resize(before + kPiece);
-        const ssize_t got = read(fd.get(), all.data() + before, kPiece);
-        all.resize(before + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
-        if (got == 0) return all;
-        if (got < 0 && errno != EAGAIN && errno != EINTR) return system_failure("attach: PEM");
-        if (all.size() > most)
-            return failure(EFBIG, fmt::format("attach: PEM of more than {} bytes", most));
+PemReader::Progress PemReader::go_on() {
+    texts_.resize(fds_.size());
+    while (done_ < fds_.size()) {
+        const Progress progress = read_one(fds_[done_], texts_[done_]);
+        if (progress != Progress::done) return progress;
+        fds_[done_++].reset();
     }
+    return Progress::done;
+}
+
+PemReader::Progress PemReader::read_one(const UniqueFd& fd, SecretBytes& text) {
+    for (;;) {
+        // One that blocks is not read before it has something.
+        pollfd entry{fd.get(), POLLIN, 0};
+        const int ready = poll(&entry, 1, kWait);
+        if (std::chrono::steady_clock::now() > deadline_) {
+            return fail({ETIMEDOUT, "attach: a descriptor with PEM has no end"});
+        }
+        if (ready == 0) return Progress::waiting;
+        if (ready < 0) continue;
+        const std::size_t before = text.size();
+        text.resize(before + kPiece);
+        const ssize_t got = read(fd.get(), text.data() + before, kPiece);
+        const int code = errno;
+        text.resize(before + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+        if (got == 0) return Progress::done;
+        if (got < 0 && code != EAGAIN && code != EINTR) {
+            return fail({code, fmt::format("attach: PEM: {}", std::strerror(code))});
+        }
+        if (text.size() > most_) {
+            return fail({EFBIG, fmt::format("attach: PEM of more than {} bytes", most_)});
+        }
+    }
+}
+
+PemReader::Progress PemReader::fail(Error error) {
+    error_ = std::move(error);
+    return Progress::failed;
 }
 
 }  // namespace tlsfs
