@@ -41,7 +41,7 @@ bool somebody_listens(int directory, const char* name) {
 }
 
 Result<> remove_dead(int directory, const std::string& name, const std::string& path) {
-    struct stat info {};
+    struct stat info{};
     if (fstatat(directory, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return {};
     if (!S_ISSOCK(info.st_mode)) return failure(EEXIST, path + " is no socket");
     if (somebody_listens(directory, name.c_str())) {
@@ -70,7 +70,7 @@ Result<BoundPath> BoundPath::bind(int socket, const std::string& path, mode_t mo
     errno = bind_in_directory(socket, directory.get(), place.name.c_str());
     if (errno != 0) return system_failure(path);
     BoundPath bound;
-    struct stat info {};
+    struct stat info{};
     if (fchmodat(directory.get(), place.name.c_str(), mode, 0) != 0 ||
         fstatat(directory.get(), place.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
         return system_failure(path);
@@ -83,7 +83,7 @@ Result<BoundPath> BoundPath::bind(int socket, const std::string& path, mode_t mo
 
 // Another companion may have taken the place.
 BoundPath::~BoundPath() {
-    struct stat info {};
+    struct stat info{};
     if (path_.empty() || lstat(path_.c_str(), &info) != 0) return;
     if (info.st_dev == device_ && info.st_ino == inode_) unlink(path_.c_str());
 }
