@@ -63,7 +63,7 @@ Result<CtlClient> CtlClient::open() {
 
 Result<CtlClient> CtlClient::open(Mount mount) {
     const int flags = O_RDWR | O_CLOEXEC;
-    UniqueFd ctl(uninterrupted([&] { return openat(mount.directory.get(), "clone", flags); }));
+    UniqueFd ctl(uninterrupted([&] { return openat(mount.place.get(), "clone", flags); }));
     if (!ctl.valid()) return system_failure(mount.path + "/clone");
     const auto number = read_number(ctl.get());
     if (!number) return tl::unexpected(number.error());
@@ -119,7 +119,7 @@ Result<> CtlClient::use_carrier(int read, int write) {
     if (write != read) line += " " + std::to_string(write);
     auto said = say(line + "\n");
     if (said || said.error().code != EPERM) return said;
-    return attach(mount_.directory.get(), number_, read, write);
+    return attach(mount_.place.get(), number_, read, write);
 }
 
 Result<> CtlClient::give_pem(const char* name, const std::string& source) {
@@ -148,8 +148,8 @@ std::string CtlClient::path_of(const char* name) const {
 
 Result<UniqueFd> CtlClient::open_file(const char* name, int flags) const {
     const std::string path = std::to_string(number_) + "/" + name;
-    UniqueFd file(uninterrupted(
-        [&] { return openat(mount_.directory.get(), path.c_str(), flags | O_CLOEXEC); }));
+    UniqueFd file(
+        uninterrupted([&] { return openat(mount_.place.get(), path.c_str(), flags | O_CLOEXEC); }));
     if (!file.valid()) return system_failure(path_of(name));
     return file;
 }
