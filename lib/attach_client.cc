@@ -47,7 +47,7 @@ std::vector<UniqueFd> take_descriptors(msghdr& message) {
 }
 
 tl::unexpected<Error> companion_never_read() {
-    return failure(ECONNREFUSED, "attach: the companion has ended");
+    return failure(EPIPE, "attach: the companion has ended");
 }
 
 }  // namespace

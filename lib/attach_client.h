@@ -25,8 +25,7 @@ class AttachClient {
     // To poll for POLLIN.
     [[nodiscard]] int fd() const { return socket_fd_.get(); }
 
-    // EMSGSIZE if it is more than a message holds. ECONNREFUSED: the companion ended without having
-    // read it.
+    // EMSGSIZE if it is more than a message holds. EPIPE: the companion ended and has not read it.
     [[nodiscard]] Result<> send(const AttachRequest& request) const;
 
     // What has come, without waiting. An error is a refusal, or a socket of no more use.

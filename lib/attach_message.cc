@@ -39,6 +39,10 @@ tl::unexpected<Error> refusal(std::string_view line) {
 void AttachRequest::add_stream(std::string_view verb, int read_fd, int write_fd) {
     text_ += verb;
     text_ += read_fd == write_fd ? " -\n" : " - -\n";
+    add_descriptors(read_fd, write_fd);
+}
+
+void AttachRequest::add_descriptors(int read_fd, int write_fd) {
     descriptors_.push_back(read_fd);
     if (read_fd != write_fd) descriptors_.push_back(write_fd);
 }

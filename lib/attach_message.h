@@ -30,6 +30,9 @@ class AttachRequest {
     // must be open until the request was sent.
     void add_stream(std::string_view verb, int read_fd, int write_fd);
 
+    // Descriptors that no line names: one, or two if they differ.
+    void add_descriptors(int read_fd, int write_fd);
+
     // The line `verb -` with a file that this request owns.
     void add_file(std::string_view verb, UniqueFd file);
 
