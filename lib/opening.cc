@@ -87,6 +87,7 @@ Result<Opened> Opening::open() {
     request_.add_lines(plan_.start);
     for (int attempt = 1;; ++attempt) {
         auto opened = try_once();
+        if (opened) dialled_.reset();  // the companion's duplicate must be the last
         const bool unread = !opened && opened.error().code == EPIPE;
         if (!unread || attempt == kAttempts) return opened;
     }
