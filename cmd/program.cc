@@ -89,7 +89,9 @@ bool put_both(UniqueFd in, UniqueFd out, DescriptorPair place) {
             fcntl(out.get(), F_DUPFD_CLOEXEC, std::max(place.read_fd, place.write_fd) + 1));
         if (!out.valid()) return false;
     }
-    return put(std::move(in), place.read_fd) && put(std::move(out), place.write_fd);
+    // Two statements: `in` may stand where `out` comes, and must be closed before.
+    if (!put(std::move(in), place.read_fd)) return false;
+    return put(std::move(out), place.write_fd);
 }
 
 }  // namespace
