@@ -15,7 +15,7 @@
 namespace tlsfs::cmd {
 namespace {
 
-using internal::AttachMessage;
+using internal::AttachReply;
 using Tags = std::map<std::string, std::string>;
 
 bool is_pipe(int fd, int way) {
@@ -71,7 +71,7 @@ int wait_for_companion(internal::AttachClient& guest, const Tags& first, const s
     while (!is_over(status)) {
         const auto message = guest.wait(std::nullopt);
         if (!message) return complain_of({message.error().code, message.error().text}, peer);
-        if (message->kind == AttachMessage::Kind::end) {
+        if (message->kind == AttachReply::Kind::end) {
             return complain_of({ENOTCONN, "the companion has ended"}, peer);
         }
         status = internal::parse_tags(message->text);

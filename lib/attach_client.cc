@@ -17,7 +17,7 @@ namespace tlsfs::internal {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Kind = AttachMessage::Kind;
+using Kind = AttachReply::Kind;
 using std::chrono::milliseconds;
 
 constexpr std::chrono::seconds kPatience{10};
@@ -100,7 +100,7 @@ Result<> AttachClient::send(const AttachRequest& request) const {
     return system_failure("attach");
 }
 
-Result<AttachMessage> AttachClient::receive() {
+Result<AttachReply> AttachClient::receive() {
     std::array<char, kMaxMessage> text;
     alignas(cmsghdr) std::array<char, kControlSize> control;
     iovec part{text.data(), text.size()};
@@ -111,24 +111,24 @@ Result<AttachMessage> AttachClient::receive() {
     header.msg_controllen = control.size();
     const int flags = MSG_CMSG_CLOEXEC | MSG_DONTWAIT;
     const ssize_t size = uninterrupted([&] { return recvmsg(fd(), &header, flags); });
-    if (size < 0 && errno == EAGAIN) return AttachMessage{};
+    if (size < 0 && errno == EAGAIN) return AttachReply{};
     // The kernel says so, and not end of file, if the socket was closed with our request unread.
     if (size < 0 && errno == ECONNRESET) return companion_never_read();
     if (size < 0) return system_failure("attach");
 
     std::vector<UniqueFd> descriptors = take_descriptors(header);
-    if (size == 0) return AttachMessage{.kind = Kind::end};
+    if (size == 0) return AttachReply{.kind = Kind::end};
     if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || descriptors.size() > 1) {
         return failure(EPROTO, "attach: an answer that is too large");
     }
-    auto message = parse_attach_message({text.data(), static_cast<std::size_t>(size)});
+    auto message = parse_attach_reply({text.data(), static_cast<std::size_t>(size)});
     if (!message) return message;
     if (!descriptors.empty()) message->descriptor = std::move(descriptors.front());
     if (message->kind == Kind::state) latest_state_ = message->text;
     return message;
 }
 
-Result<AttachMessage> AttachClient::wait(Deadline deadline) {
+Result<AttachReply> AttachClient::wait(Deadline deadline) {
     for (;;) {
         pollfd entry{fd(), POLLIN, 0};
         const int count = poll(&entry, 1, milliseconds_until(deadline));
@@ -140,12 +140,12 @@ Result<AttachMessage> AttachClient::wait(Deadline deadline) {
     }
 }
 
-Result<AttachMessage> AttachClient::ask(const AttachRequest& request, Deadline deadline) {
+Result<AttachReply> AttachClient::ask(const AttachRequest& request, Deadline deadline) {
     if (const auto sent = send(request); !sent) return tl::unexpected(sent.error());
     return answer(deadline);
 }
 
-Result<AttachMessage> AttachClient::answer(Deadline deadline) {
+Result<AttachReply> AttachClient::answer(Deadline deadline) {
     for (;;) {
         auto message = wait(deadline);
         if (!message || message->kind == Kind::answer) return message;

@@ -29,16 +29,16 @@ class AttachClient {
     [[nodiscard]] Result<> send(const AttachRequest& request) const;
 
     // What has come, without waiting. An error is a refusal, or a socket of no more use.
-    [[nodiscard]] Result<AttachMessage> receive();
+    [[nodiscard]] Result<AttachReply> receive();
 
     // Waits until something has come. ETIMEDOUT.
-    [[nodiscard]] Result<AttachMessage> wait(Deadline deadline);
+    [[nodiscard]] Result<AttachReply> wait(Deadline deadline);
 
     // Sends and waits for the answer. ENOTCONN: the companion ended before it.
-    [[nodiscard]] Result<AttachMessage> ask(const AttachRequest& request, Deadline deadline);
+    [[nodiscard]] Result<AttachReply> ask(const AttachRequest& request, Deadline deadline);
 
     // Waits for the answer to what was sent.
-    [[nodiscard]] Result<AttachMessage> answer(Deadline deadline);
+    [[nodiscard]] Result<AttachReply> answer(Deadline deadline);
 
     // The status lines of the latest `state` message that was received, empty if there was none.
     [[nodiscard]] const std::string& latest_state() const { return latest_state_; }

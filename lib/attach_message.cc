@@ -9,7 +9,7 @@
 namespace tlsfs::internal {
 namespace {
 
-using Kind = AttachMessage::Kind;
+using Kind = AttachReply::Kind;
 
 constexpr std::string_view kOkWithNumber = "ok ";
 
@@ -54,9 +54,9 @@ void AttachRequest::add_file(std::string_view verb, UniqueFd file) {
     owned_.push_back(std::move(file));
 }
 
-Result<AttachMessage> parse_attach_message(std::string_view text) {
+Result<AttachReply> parse_attach_reply(std::string_view text) {
     const std::string_view line = text.substr(0, text.find('\n'));
-    AttachMessage message;
+    AttachReply message;
     message.kind = line == "state" ? Kind::state : Kind::answer;
     if (line.starts_with(kOkWithNumber)) {
         message.number = parse_connection_number(line.substr(kOkWithNumber.size()));

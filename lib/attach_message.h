@@ -46,7 +46,7 @@ class AttachRequest {
 };
 
 // What receiving brought.
-struct AttachMessage {
+struct AttachReply {
     enum class Kind : std::uint8_t {
         pending,  // nothing yet
         answer,   // `ok`
@@ -61,7 +61,7 @@ struct AttachMessage {
 
 // An answer or a state, without its descriptor. An answer that is a failure is an error with its
 // errno and reason. EPROTO for what is none of these.
-[[nodiscard]] Result<AttachMessage> parse_attach_message(std::string_view text);
+[[nodiscard]] Result<AttachReply> parse_attach_reply(std::string_view text);
 
 // The errno of that name, 0 if there is none.
 [[nodiscard]] int errno_of_name(std::string_view name);

@@ -6,7 +6,7 @@
 namespace tlsfs::internal {
 namespace {
 
-using Kind = AttachMessage::Kind;
+using Kind = AttachReply::Kind;
 
 class ByAttach final : public Control {
  public:
@@ -33,7 +33,7 @@ class ByAttach final : public Control {
 
  private:
     // The companion closes the socket when the connection is over, and its last state comes before.
-    Result<AttachMessage> ask(const AttachRequest& request) {
+    Result<AttachReply> ask(const AttachRequest& request) {
         for (;;) {
             auto message = guest_.receive();
             if (!message) return message;

@@ -19,7 +19,7 @@
 using namespace tlsfs;
 using namespace tlsfs::internal;
 using namespace tlsfs::test;
-using Kind = AttachMessage::Kind;
+using Kind = AttachReply::Kind;
 
 namespace {
 
