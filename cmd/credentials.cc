@@ -56,14 +56,14 @@ Failure Credentials::open(std::string& name) {
 
 std::optional<Connection> Credentials::shake_hands(int socket_fd, const std::string& host,
                                                    Failure& why) const {
-    const auto carrier = Carrier::stream(socket_fd);
+    const auto transport = Transport::stream(socket_fd);
     std::optional<Connection> connection;
     if (const auto* role = std::get_if<ClientOptions>(&options_)) {
         ClientOptions options = *role;
         if (options.name.empty()) options.name = host;
-        connection = client(carrier, options, why);
+        connection = client(transport, options, why);
     } else {
-        connection = server(carrier, std::get<ServerOptions>(options_), why);
+        connection = server(transport, std::get<ServerOptions>(options_), why);
     }
     if (!connection) why = with_names(std::move(why));
     return connection;

@@ -2,6 +2,7 @@
 #include "program.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,8 @@
 #include <tuple>
 
 #include "core/unique_fd.h"
+#include "host_port.h"
+#include "number.h"
 #include "report.h"
 
 namespace tlsfs::cmd {
@@ -19,29 +22,18 @@ namespace {
 
 using Tags = std::map<std::string, std::string>;
 
-struct Endpoint {
-    std::string address, port;
-};
-
 // 192.0.2.1:443 or [2001:db8::1]:443; anything else is no address of the Internet.
-std::optional<Endpoint> parse_endpoint(std::string_view text) {
-    const auto colon = text.rfind(':');
-    if (colon == std::string_view::npos) return std::nullopt;
-    std::string_view address = text.substr(0, colon);
-    const std::string_view port = text.substr(colon + 1);
-    if (port.empty() || port.find_first_not_of("0123456789") != std::string_view::npos) {
-        return std::nullopt;
-    }
-    if (address.starts_with('[') && address.ends_with(']')) {
-        address = address.substr(1, address.size() - 2);
-    }
+std::optional<internal::HostPort> parse_endpoint(std::string_view text) {
+    auto endpoint = internal::parse_host_port(text);
+    if (!endpoint || !parse_number<unsigned>(endpoint->port)) return std::nullopt;
     // A dual-stack listener shows IPv4 peers so; programs match on the plain form.
     constexpr std::string_view kMapped = "::ffff:";
-    if (address.starts_with(kMapped) && address.find('.') != std::string_view::npos) {
-        address.remove_prefix(kMapped.size());
+    std::string& address = endpoint->host;
+    if (address.starts_with(kMapped) && address.find('.') != std::string::npos) {
+        address.erase(0, kMapped.size());
     }
     if (address.empty()) return std::nullopt;
-    return Endpoint{std::string(address), std::string(port)};
+    return endpoint;
 }
 
 void set_or_unset(const char* name, const std::string& value) {
@@ -56,7 +48,7 @@ void export_endpoint(const Tags& tags, const char* tag, const char* ip_name,
                      const char* port_name) {
     const auto text = tags.find(tag);
     const auto endpoint = text == tags.end() ? std::nullopt : parse_endpoint(text->second);
-    set_or_unset(ip_name, endpoint ? endpoint->address : "");
+    set_or_unset(ip_name, endpoint ? endpoint->host : "");
     set_or_unset(port_name, endpoint ? endpoint->port : "");
 }
 
@@ -67,7 +59,6 @@ struct Variable {
 constexpr std::array kVariables{
     Variable{"SSL_PROTOCOL", "Version"},
     Variable{"SSL_CIPHER", "Cipher"},
-    Variable{"SSL_TLS_SNI_SERVERNAME", "Name"},
     Variable{"SSL_PEER_CERT_SUBJECT", "Peer"},
 };
 
@@ -80,14 +71,27 @@ bool put(UniqueFd fd, int target) {
     return dup2(fd.get(), target) >= 0;
 }
 
+// A second descriptor for data. The file `data` is opened once more: cat(1) refuses an input file
+// that is its output.
+UniqueFd second_descriptor(int data) {
+    struct stat info{};
+    if (fstat(data, &info) == 0 && S_ISREG(info.st_mode)) {
+        return UniqueFd(
+            open(("/proc/self/fd/" + std::to_string(data)).c_str(), O_RDWR | O_CLOEXEC));
+    }
+    return UniqueFd(fcntl(data, F_DUPFD_CLOEXEC, 0));
+}
+
 // Both of a connection's places at once: neither may be overwritten before it has moved.
-bool put_both(UniqueFd in, UniqueFd out, Place place) {
+bool put_both(UniqueFd in, UniqueFd out, DescriptorPair place) {
     if (out.get() == place.read_fd) {
         out = UniqueFd(
             fcntl(out.get(), F_DUPFD_CLOEXEC, std::max(place.read_fd, place.write_fd) + 1));
         if (!out.valid()) return false;
     }
-    return put(std::move(in), place.read_fd) && put(std::move(out), place.write_fd);
+    // Two statements: `in` may stand where `out` comes, and must be closed before.
+    if (!put(std::move(in), place.read_fd)) return false;
+    return put(std::move(out), place.write_fd);
 }
 
 }  // namespace
@@ -109,28 +113,27 @@ void drop_descriptor(int fd) {
     close(null);
 }
 
-void export_environment(const Connection& connection) {
-    Failure why;
-    const Tags tags = connection.status(why).value_or(Tags{});
+void export_environment(const Tags& tags) {
     for (const auto& [name, tag] : kVariables) {
         const auto value = tags.find(tag);
         set_or_unset(name, value == tags.end() ? "" : value->second);
     }
+    // A client chooses what stands here, and scripts use it.
+    const auto name = tags.find("Name");
+    const bool valid = name != tags.end() && internal::is_host_name(name->second);
+    set_or_unset("SSL_TLS_SNI_SERVERNAME", valid ? name->second : "");
     const auto hash = tags.find("PeerSHA256");
     set_or_unset("SSL_PEER_CERT_HASH", hash == tags.end() ? "" : "SHA256:" + hash->second);
     export_endpoint(tags, "Remote", "TCPREMOTEIP", "TCPREMOTEPORT");
     export_endpoint(tags, "Local", "TCPLOCALIP", "TCPLOCALPORT");
-    for (const char* name : kUnknown) unsetenv(name);
+    for (const char* unknown : kUnknown) unsetenv(unknown);
     setenv("PROTO", "SSL", 1);
 }
 
-int become(const std::vector<std::string>& program, Connection connection, Place place) {
-    export_environment(connection);
-    // Two open files and not one twice: what the program does to the flags of one, the other is
-    // spared, and cat(1) refuses an input that is its output.
-    Failure why;
-    UniqueFd out(connection.open_data(why));
-    if (!out.valid()) return complain_of(why, "data");
+int become(const std::vector<std::string>& program, Connection connection, DescriptorPair place) {
+    export_environment(connection.agreed());
+    UniqueFd out = second_descriptor(connection.data());
+    if (!out.valid()) return complain_of_system("data");
     UniqueFd in(connection.release());
     if (!put_both(std::move(in), std::move(out), place)) return complain_of_system("dup2");
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "relay.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <memory>
 #include <span>
 #include <thread>
@@ -26,6 +28,18 @@ class Buffer {
     std::unique_ptr<char[]> memory_ = std::make_unique_for_overwrite<char[]>(kChunk);
 };
 
+// As write_all(), but a broken stream is an errno and no signal.
+bool give(int data, std::span<const char> bytes) {
+    while (!bytes.empty()) {
+        ssize_t sent = send(data, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+        if (sent < 0 && errno == ENOTSOCK) return write_all(data, bytes);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent < 0) return false;
+        bytes = bytes.subspan(static_cast<std::size_t>(sent));
+    }
+    return true;
+}
+
 // When the peer takes no more, its own last words, which receive() waits for, say whether that is
 // an error; and a broken connection fails there as well.
 void send_input(Connection& connection, const Buffer& buffer) {
@@ -33,7 +47,7 @@ void send_input(Connection& connection, const Buffer& buffer) {
         const ssize_t size = read_some(STDIN_FILENO, buffer.all());
         if (size < 0) _exit(complain_of_system("stdin"));
         if (size == 0) break;
-        if (!write_all(connection.data(), buffer.first(size))) return;
+        if (!give(connection.data(), buffer.first(size))) return;
     }
     std::ignore = connection.close();
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// stdin to the peer, and what the peer says to stdout.
+// stdin to the peer, and what the peer says to stdout, where the companion cannot relay that
+// itself.
 #pragma once
 
 #include <string>

@@ -64,14 +64,10 @@ std::string summary(const std::map<std::string, std::string>& tags) {
            (peer.empty() ? "" : ", " + peer);
 }
 
-void announce(const Talk& talk, const Connection& connection) {
-    if (!talk.verbose && !talk.status) return;
-    Failure why;
-    auto tags = connection.status(why);
-    if (!tags) return say("status: " + why.text);
-    if (talk.verbose) say(summary(*tags));
+void announce(const Talk& talk, const std::map<std::string, std::string>& tags) {
+    if (talk.verbose) say(summary(tags));
     if (!talk.status) return;
-    for (const auto& [tag, value] : *tags) {
+    for (const auto& [tag, value] : tags) {
         dprintf(STDERR_FILENO, "%s: %s\n", tag.c_str(), value.c_str());
     }
 }

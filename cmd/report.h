@@ -38,6 +38,6 @@ struct Talk {
 // The version, the cipher, and who the peer is, from the tags of status.
 [[nodiscard]] std::string summary(const std::map<std::string, std::string>& tags);
 
-void announce(const Talk& talk, const Connection& connection);
+void announce(const Talk& talk, const std::map<std::string, std::string>& tags);
 
 }  // namespace tlsfs::cmd

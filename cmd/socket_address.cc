@@ -15,18 +15,6 @@ SocketAddress::SocketAddress(const void* bytes, socklen_t length) : size(length)
     std::memcpy(&storage, bytes, length);
 }
 
-std::optional<HostPort> parse_host_port(const std::string& text) {
-    const auto colon = text.rfind(':');
-    if (colon == std::string::npos || colon + 1 == text.size()) return std::nullopt;
-    std::string host = text.substr(0, colon);
-    if (host.starts_with('[') && host.ends_with(']')) {
-        host = host.substr(1, host.size() - 2);
-    } else if (host.find(':') != std::string::npos) {
-        return std::nullopt;
-    }
-    return HostPort{host, text.substr(colon + 1)};
-}
-
 std::optional<std::string> parse_socket_path(const std::string& text) {
     constexpr std::string_view kPrefix = "unix:";
     if (text.starts_with('/')) return text;

@@ -9,6 +9,8 @@
 #include <optional>
 #include <string>
 
+#include "host_port.h"
+
 namespace tlsfs::cmd {
 
 struct SocketAddress {
@@ -25,13 +27,10 @@ struct SocketAddress {
     [[nodiscard]] sa_family_t family() const { return storage.ss_family; }
 };
 
-struct HostPort {
-    std::string host;  // empty: all addresses to listen on, the loopback to connect to
-    std::string port;  // a number or a service; 0 listens on a free one
-};
-
-// [HOST]:PORT, where an IPv6 HOST stands in brackets.
-[[nodiscard]] std::optional<HostPort> parse_host_port(const std::string& text);
+// An empty host: all addresses to listen on, the loopback to connect to. Port 0 listens on a free
+// one.
+using internal::HostPort;
+using internal::parse_host_port;
 
 // The path in /PATH or unix:PATH.
 [[nodiscard]] std::optional<std::string> parse_socket_path(const std::string& text);

@@ -40,33 +40,34 @@ void add_options(CommandLine& line, Arguments& arguments) {
 
 // inetd has our stderr be the peer's socket too: a message would go out in the clear, in the midst
 // of the handshake.
-void keep_stderr_off_carrier(int carrier) {
+void keep_stderr_off_transport(int transport) {
     struct stat theirs{};
     struct stat ours{};
-    if (fstat(carrier, &theirs) != 0 || fstat(STDERR_FILENO, &ours) != 0) return;
+    if (fstat(transport, &theirs) != 0 || fstat(STDERR_FILENO, &ours) != 0) return;
     if (S_ISSOCK(theirs.st_mode) && theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino) {
         drop_descriptor(STDERR_FILENO);
     }
 }
 
 // A socket goes both ways. What is none, a pipe say, has its other half on descriptor 1.
-Carrier standard_carrier() {
+Transport standard_transport() {
     struct stat info{};
     const bool both_ways = fstat(STDIN_FILENO, &info) == 0 && S_ISSOCK(info.st_mode);
-    return both_ways ? Carrier::stream(STDIN_FILENO) : Carrier::pair(STDIN_FILENO, STDOUT_FILENO);
+    return both_ways ? Transport::stream(STDIN_FILENO)
+                     : Transport::pair(STDIN_FILENO, STDOUT_FILENO);
 }
 
-int serve(const Arguments& arguments, const Carrier& carrier, const std::string& peer) {
+int serve(const Arguments& arguments, const Transport& transport, const std::string& peer) {
     Failure why;
-    auto connection = server(carrier, arguments.options, why);
+    auto connection = server(transport, arguments.options, why);
     if (!connection) return complain_of(why, peer);
-    announce(arguments.talk, *connection);
+    announce(arguments.talk, connection->agreed());
     return become(arguments.program, std::move(*connection), kStandardPlace);
 }
 
 int serve_standard(const Arguments& arguments) {
-    keep_stderr_off_carrier(STDIN_FILENO);
-    return serve(arguments, standard_carrier(), "descriptor 0");
+    keep_stderr_off_transport(STDIN_FILENO);
+    return serve(arguments, standard_transport(), "descriptor 0");
 }
 
 int serve_listener(const Arguments& arguments) {
@@ -78,7 +79,7 @@ int serve_listener(const Arguments& arguments) {
     Listeners listeners = passed ? passed_listeners() : listen_on(*address);
     if (listeners.empty()) return kExitSystem;
     const auto serve_one = [&arguments](UniqueFd socket_fd, const std::string& peer) {
-        return serve(arguments, Carrier::stream(socket_fd.get()), peer);
+        return serve(arguments, Transport::stream(socket_fd.get()), peer);
     };
     return accept_connections(std::move(listeners), arguments.max_children, serve_one);
 }

@@ -40,7 +40,7 @@ std::map<std::string, std::uint64_t> counts(const std::string& text) {
 }
 
 Result<std::vector<unsigned>> numbers_in(const internal::Mount& mount) {
-    UniqueFd fd(openat(mount.directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    UniqueFd fd(openat(mount.place.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd.valid()) return system_failure(mount.path);
     const Directory directory(fdopendir(fd.get()));
     if (!directory) return system_failure(mount.path);
@@ -85,7 +85,7 @@ Result<Tree> Tree::find() {
 
 Result<std::string> Tree::read(unsigned number, const char* name) const {
     const std::string path = std::to_string(number) + "/" + name;
-    const UniqueFd fd(openat(mount_.directory.get(), path.c_str(), O_RDONLY | O_CLOEXEC));
+    const UniqueFd fd(openat(mount_.place.get(), path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd.valid()) return system_failure(path);
     std::string text;
     std::array<char, 4096> part{};

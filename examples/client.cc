@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
     if (argc > 3) options.ca_file = argv[3];
 
     tlsfs::Failure why;
-    const auto connection = tlsfs::client(tlsfs::Carrier::dial(argv[1]), options, why);
+    const auto connection = tlsfs::client(tlsfs::Transport::dial(argv[1]), options, why);
     if (!connection) {
         std::cerr << why.text << '\n';
         return 98;

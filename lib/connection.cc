@@ -1,27 +1,34 @@
 // SPDX-License-Identifier: MIT
-// The C++ interface: options to a plan, the plan to the files of a connection.
+// The C++ interface: options to a plan, the plan to a connection.
 #include <sys/socket.h>
 
-#include <array>
 #include <charconv>
-#include <tuple>
 
+#include "control.h"
 #include "ctl_client.h"
+#include "opening.h"
 #include "plan.h"
 #include "text.h"
 #include "tlsclient.hpp"
 
 namespace tlsfs {
 
-struct Connection::Files {
-    internal::CtlClient ctl;
+struct Connection::Parts {
     UniqueFd data;
+    bool is_socket;
+    unsigned number;
+    std::map<std::string, std::string> agreed;
+    std::string directory;  // of the connection's files; empty if there are none
+    std::unique_ptr<internal::Control> control;
 };
 
 namespace {
 
 using internal::CtlClient;
+using internal::Opened;
+using internal::Opening;
 using internal::Plan;
+using Parts = Connection::Parts;
 
 Failure as_failure(const Error& error) {
     return {error.code, internal::printable(error.text)};
@@ -31,64 +38,51 @@ Failure as_failure(const Result<>& result) {
     return result ? Failure{} : as_failure(result.error());
 }
 
-// A connection with everything said that goes before the carrier.
-Result<CtlClient> prepare(const Plan& plan) {
-    auto ctl = CtlClient::open();
-    if (!ctl) return ctl;
-    if (const auto said = ctl->say(plan.policy); !said) return tl::unexpected(said.error());
-    for (const auto& file : plan.files) {
-        const auto given = ctl->give_pem(file.name, file.source);
-        if (!given) return tl::unexpected(given.error());
-    }
-    return ctl;
+std::string directory_of(const internal::Mount& mount, unsigned number) {
+    return mount.is_socket ? std::string() : mount.path + "/" + std::to_string(number);
 }
 
-Result<UniqueFd> dial_and_shake_hands(CtlClient& ctl, const std::string& target,
-                                      const std::string& start) {
-    const auto line = internal::dial_line(target);
-    if (!line) return tl::unexpected(line.error());
-    const auto dialled = ctl.dial(*line);
-    if (!dialled) return tl::unexpected(dialled.error());
-    return ctl.shake_hands(start);
+Connection made_of(Parts parts) {
+    return Connection(std::make_unique<Parts>(std::move(parts)));
 }
 
-Result<UniqueFd> wrap_and_shake_hands(CtlClient& ctl, const Carrier& carrier,
-                                      const std::string& start) {
-    const auto taken = ctl.use_carrier(carrier.read_fd, carrier.write_fd);
-    if (!taken) return tl::unexpected(taken.error());
-    return ctl.shake_hands(start);
+Connection with_socket(const Opening& opening, Opened opened) {
+    const unsigned number = opened.number;
+    return made_of({std::move(opened.data), true, number, internal::parse_tags(opened.status),
+                    directory_of(opening.mount(), number),
+                    internal::control_by_attach(std::move(opened.guest), number)});
 }
 
-Result<Connection> establish(const Carrier& carrier, const Result<Plan>& plan) {
-    if (!plan) return tl::unexpected(plan.error());
-    if (carrier.target.empty() && (carrier.read_fd < 0 || carrier.write_fd < 0)) {
-        return failure(EBADF, "the carrier is no open descriptor");
-    }
-    auto ctl = prepare(*plan);
+Result<Connection> by_files(const Opening& opening) {
+    auto mount = internal::open_mount(opening.mount().path);
+    if (!mount) return tl::unexpected(mount.error());
+    auto ctl = CtlClient::open(std::move(*mount));
     if (!ctl) return tl::unexpected(ctl.error());
-    auto data = carrier.target.empty() ? wrap_and_shake_hands(*ctl, carrier, plan->start)
-                                       : dial_and_shake_hands(*ctl, carrier.target, plan->start);
+    auto data = ctl->shake_hands(opening.plan(), opening.transport());
     if (!data) return tl::unexpected(data.error());
-    return Connection(
-        std::make_unique<Connection::Files>(Connection::Files{std::move(*ctl), std::move(*data)}));
+    const auto status = ctl->read("status");
+    if (!status) return tl::unexpected(status.error());
+    const unsigned number = ctl->number();
+    return made_of({std::move(*data), false, number, internal::parse_tags(*status),
+                    directory_of(opening.mount(), number),
+                    internal::control_by_files(std::move(*ctl))});
 }
 
-// Whether certificate and key belong together is seen when a handshake begins. This one is with
-// nobody.
-Result<> try_out(const Result<Plan>& plan) {
+Result<Connection> establish(const Transport& transport, Result<Plan> plan) {
     if (!plan) return tl::unexpected(plan.error());
-    auto ctl = prepare(*plan);
-    if (!ctl) return tl::unexpected(ctl.error());
-    std::array<int, 2> ends{};
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-        return system_failure("socketpair");
-    }
-    const UniqueFd ours(ends[0]);
-    const UniqueFd nobodys(ends[1]);
-    if (auto taken = ctl->use_carrier(ours.get(), ours.get()); !taken) return taken;
-    auto begun = ctl->begin_to_shake_hands(plan->start);
-    if (begun) std::ignore = ctl->say("hangup\n");  // or it would be told as a failure
-    return begun;
+    auto opening = Opening::prepare(transport, std::move(*plan));
+    if (!opening) return tl::unexpected(opening.error());
+    const bool has_files = !opening->mount().is_socket;
+    if (has_files && opening->plan().kernel_only) return by_files(*opening);
+    auto opened = opening->open();
+    if (opened) return with_socket(*opening, std::move(*opened));
+    if (has_files && opened.error().code == EOPNOTSUPP) return by_files(*opening);
+    return tl::unexpected(opened.error());
+}
+
+Failure outcome_of_trying(const Result<Plan>& plan) {
+    if (!plan) return as_failure(plan.error());
+    return as_failure(internal::try_out(*plan));
 }
 
 std::optional<Connection> outcome(Result<Connection> connection, Failure& why) {
@@ -97,55 +91,57 @@ std::optional<Connection> outcome(Result<Connection> connection, Failure& why) {
     return std::nullopt;
 }
 
-std::optional<std::map<std::string, std::string>> tags_of(const CtlClient& ctl, const char* file,
-                                                          Failure& why) {
-    const auto text = ctl.read(file);
-    if (text) return internal::parse_tags(*text);
-    why = as_failure(text.error());
+template <class Value>
+std::optional<Value> value_or_why(Result<Value> result, Failure& why) {
+    if (result) return std::move(*result);
+    why = as_failure(result.error());
     return std::nullopt;
 }
 
 }  // namespace
 
-Connection::Connection(std::unique_ptr<Files> files) noexcept : files_(std::move(files)) {}
+Connection::Connection(std::unique_ptr<Parts> parts) noexcept : parts_(std::move(parts)) {}
 Connection::Connection(Connection&& other) noexcept = default;
 Connection& Connection::operator=(Connection&& other) noexcept = default;
 Connection::~Connection() = default;
 
 int Connection::data() const noexcept {
-    return files_->data.get();
-}
-
-int Connection::open_data(Failure& why) const {
-    auto data = files_->ctl.open_data();
-    if (data) return data->release();
-    why = as_failure(data.error());
-    return -1;
+    return parts_->data.get();
 }
 
 int Connection::release() noexcept {
-    const int data = files_->data.release();
-    files_.reset();
+    const int data = parts_->data.release();
+    parts_.reset();
     return data;
 }
 
 unsigned Connection::number() const noexcept {
-    return files_->ctl.number();
+    return parts_->number;
+}
+
+const std::map<std::string, std::string>& Connection::agreed() const noexcept {
+    return parts_->agreed;
 }
 
 std::string Connection::peer_path() const {
-    return files_->ctl.path_of("peer");
+    return parts_->directory.empty() ? std::string() : parts_->directory + "/peer";
+}
+
+std::optional<std::string> Connection::peer(Failure& why) const {
+    return value_or_why(parts_->control->read("peer"), why);
 }
 
 std::optional<std::map<std::string, std::string>> Connection::status(Failure& why) const {
-    return tags_of(files_->ctl, "status", why);
+    const auto text = value_or_why(parts_->control->read("status"), why);
+    if (!text) return std::nullopt;
+    return internal::parse_tags(*text);
 }
 
 std::optional<std::map<std::string, std::uint64_t>> Connection::stats(Failure& why) const {
-    const auto tags = tags_of(files_->ctl, "stats", why);
-    if (!tags) return std::nullopt;
+    const auto text = value_or_why(parts_->control->read("stats"), why);
+    if (!text) return std::nullopt;
     std::map<std::string, std::uint64_t> numbers;
-    for (const auto& [name, value] : *tags) {
+    for (const auto& [name, value] : internal::parse_tags(*text)) {
         std::uint64_t number = 0;
         const auto read = std::from_chars(value.data(), value.data() + value.size(), number);
         if (read.ec == std::errc{}) numbers.emplace(name, number);
@@ -154,35 +150,37 @@ std::optional<std::map<std::string, std::uint64_t>> Connection::stats(Failure& w
 }
 
 Failure Connection::close() {
-    return as_failure(files_->ctl.say("close\n"));
+    if (!parts_->is_socket) return as_failure(parts_->control->say("close"));
+    if (shutdown(parts_->data.get(), SHUT_WR) == 0) return {};
+    return as_failure(Result<>(system_failure("close")));
 }
 
 Failure Connection::keyupdate() {
-    return as_failure(files_->ctl.say("keyupdate\n"));
+    return as_failure(parts_->control->say("keyupdate"));
 }
 
 Failure Connection::hangup() {
-    return as_failure(files_->ctl.say("hangup\n"));
+    return as_failure(parts_->control->say("hangup"));
 }
 
-std::optional<Connection> client(const Carrier& carrier, const ClientOptions& options,
+std::optional<Connection> client(const Transport& transport, const ClientOptions& options,
                                  Failure& why) {
-    return outcome(establish(carrier, internal::plan_client(options)), why);
+    return outcome(establish(transport, internal::plan_client(options, transport)), why);
 }
 
-std::optional<Connection> server(const Carrier& carrier, const ServerOptions& options,
+std::optional<Connection> server(const Transport& transport, const ServerOptions& options,
                                  Failure& why) {
-    return outcome(establish(carrier, internal::plan_server(options)), why);
+    return outcome(establish(transport, internal::plan_server(options)), why);
 }
 
 Failure check(const ClientOptions& options) {
     ClientOptions named = options;
     if (named.name.empty()) named.name = "localhost";  // any would do: nobody answers
-    return as_failure(try_out(internal::plan_client(named)));
+    return outcome_of_trying(internal::plan_client(named, {}));
 }
 
 Failure check(const ServerOptions& options) {
-    return as_failure(try_out(internal::plan_server(options)));
+    return outcome_of_trying(internal::plan_server(options));
 }
 
 }  // namespace tlsfs

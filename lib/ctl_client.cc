@@ -7,9 +7,7 @@
 
 #include <array>
 #include <charconv>
-#include <tuple>
 
-#include "attach.h"
 #include "pem_copy.h"
 #include "retry.h"
 #include "text.h"
@@ -18,11 +16,6 @@ namespace tlsfs::internal {
 namespace {
 
 constexpr std::size_t kMaxSmallFile = 64UL * 1024;
-
-// The companion may end between our finding its mount and our opening a file there.
-bool is_mount_gone(int code) {
-    return code == ENOTCONN || code == ECONNABORTED || code == ENOENT || code == ENODEV;
-}
 
 Result<unsigned> read_number(int ctl) {
     std::array<char, 32> text{};
@@ -51,19 +44,9 @@ Result<std::string> read_all(int fd) {
 
 }  // namespace
 
-Result<CtlClient> CtlClient::open() {
-    constexpr int kAttempts = 3;
-    for (int attempt = 1;; ++attempt) {
-        auto mount = find_mount();
-        if (!mount) return tl::unexpected(mount.error());
-        auto client = open(std::move(*mount));
-        if (client || attempt == kAttempts || !is_mount_gone(client.error().code)) return client;
-    }
-}
-
 Result<CtlClient> CtlClient::open(Mount mount) {
     const int flags = O_RDWR | O_CLOEXEC;
-    UniqueFd ctl(uninterrupted([&] { return openat(mount.directory.get(), "clone", flags); }));
+    UniqueFd ctl(uninterrupted([&] { return openat(mount.place.get(), "clone", flags); }));
     if (!ctl.valid()) return system_failure(mount.path + "/clone");
     const auto number = read_number(ctl.get());
     if (!number) return tl::unexpected(number.error());
@@ -78,62 +61,55 @@ Result<> CtlClient::say(std::string_view lines) {
     return {};
 }
 
-Result<> CtlClient::dial(std::string_view line) {
-    for (;;) {
-        auto said = say(line);
-        if (said || said.error().code != EINTR) return said;
-        if ((wait_until_over() & POLLERR) == 0) return {};
-        // It failed when nobody waited for its errno any more; another attempt will tell.
+Result<UniqueFd> CtlClient::shake_hands(const Plan& plan, Streams transport) {
+    if (const auto said = say(plan.policy); !said) return tl::unexpected(said.error());
+    for (const PemSource& source : plan.files) {
+        if (const auto given = give_pem(source); !given) return tl::unexpected(given.error());
     }
-}
-
-Result<UniqueFd> CtlClient::shake_hands(std::string_view line) {
-    const auto said = say(line);
+    if (const auto used = use_transport(transport); !used) return tl::unexpected(used.error());
+    const auto said = say(plan.start);
     if (!said && said.error().code != EINTR) return tl::unexpected(said.error());
-    if (!said) std::ignore = wait_until_over();
-    return open_data();
-}
-
-Result<> CtlClient::begin_to_shake_hands(std::string_view line) {
-    if (fcntl(ctl_.get(), F_SETFL, O_NONBLOCK) != 0) return system_failure("ctl");
-    auto said = say(line);
-    if (!said && said.error().code == EINPROGRESS) return {};
-    return said;
-}
-
-Result<UniqueFd> CtlClient::open_data() const {
+    if (!said) wait_until_over();
     auto data = open_file("data", O_RDWR);
     if (!data) return explained(data.error().code);
     return data;
 }
 
 // A signal ends our wait for a line, but not what the line began, as with connect(2).
-short CtlClient::wait_until_over() const {
+void CtlClient::wait_until_over() const {
     pollfd over{ctl_.get(), POLLIN, 0};
     uninterrupted([&] { return poll(&over, 1, -1); });
-    return over.revents;
 }
 
-Result<> CtlClient::use_carrier(int read, int write) {
+Result<> CtlClient::use_transport(Streams transport) {
+    const auto [read, write] = transport;
     std::string line = "fd " + std::to_string(read);
     if (write != read) line += " " + std::to_string(write);
     auto said = say(line + "\n");
     if (said || said.error().code != EPERM) return said;
-    return attach(mount_.directory.get(), number_, read, write);
+    // Descriptors that the companion may not take are sent to it.
+    auto guest = AttachClient::connect(mount_);
+    if (!guest) return tl::unexpected(guest.error());
+    AttachRequest request("fd " + std::to_string(number_));
+    request.add_descriptors(read, write);
+    const auto taken = guest->ask(request, soon());
+    if (!taken) return tl::unexpected(taken.error());
+    return {};
 }
 
-Result<> CtlClient::give_pem(const char* name, const std::string& source) {
-    const UniqueFd from(::open(source.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!from.valid()) return system_failure(source);
-    auto to = open_file(name, O_WRONLY | O_TRUNC);
+Result<> CtlClient::give_pem(const PemSource& source) {
+    const UniqueFd from(::open(source.path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!from.valid()) return system_failure(source.path);
+    auto to = open_file(source.verb, O_WRONLY | O_TRUNC);
     if (!to) return tl::unexpected(to.error());
     const auto copied = copy_pem(from.get(), std::move(*to));
     if (copied) return {};
     if (copied.error().at == CopyFailure::At::source) {
-        return failure(copied.error().code, source + ": " + std::strerror(copied.error().code));
+        return failure(copied.error().code,
+                       source.path + ": " + std::strerror(copied.error().code));
     }
     auto refused = explained(copied.error().code);
-    return failure(refused.value().code, source + ": " + refused.value().text);
+    return failure(refused.value().code, source.path + ": " + refused.value().text);
 }
 
 Result<std::string> CtlClient::read(const char* name) const {
@@ -148,8 +124,8 @@ std::string CtlClient::path_of(const char* name) const {
 
 Result<UniqueFd> CtlClient::open_file(const char* name, int flags) const {
     const std::string path = std::to_string(number_) + "/" + name;
-    UniqueFd file(uninterrupted(
-        [&] { return openat(mount_.directory.get(), path.c_str(), flags | O_CLOEXEC); }));
+    UniqueFd file(
+        uninterrupted([&] { return openat(mount_.place.get(), path.c_str(), flags | O_CLOEXEC); }));
     if (!file.valid()) return system_failure(path_of(name));
     return file;
 }

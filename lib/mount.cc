@@ -72,18 +72,26 @@ std::vector<std::string> mount_candidates() {
     return {absolute(*runtime + "/tls"), kSystemMount};
 }
 
+std::string Mount::attach_path() const {
+    const std::string self = "/proc/self/fd/" + std::to_string(place.get());
+    return is_socket ? self : self + "/attach";
+}
+
 Result<Mount> open_mount(const std::string& path) {
-    UniqueFd directory(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!directory.valid()) return system_failure(path);
+    UniqueFd place(open(path.c_str(), O_PATH | O_CLOEXEC));
+    if (!place.valid()) return system_failure(path);
+    struct stat self{};
+    if (fstat(place.get(), &self) != 0) return system_failure(path);
+    if (S_ISSOCK(self.st_mode)) return Mount{path, std::move(place), true};
     struct statfs filesystem{};
-    if (fstatfs(directory.get(), &filesystem) != 0) return system_failure(path);
+    if (fstatfs(place.get(), &filesystem) != 0) return system_failure(path);
     // A shell's <>$TLSFS/clone makes a plain file where nothing is mounted.
     if (filesystem.f_type != FUSE_SUPER_MAGIC) {
         return failure(ENOENT, path + ": nothing is mounted");
     }
-    struct stat info{};
-    if (fstatat(directory.get(), "clone", &info, 0) != 0) return system_failure(path + "/clone");
-    return Mount{path, std::move(directory)};
+    struct stat clone{};
+    if (fstatat(place.get(), "clone", &clone, 0) != 0) return system_failure(path + "/clone");
+    return Mount{path, std::move(place)};
 }
 
 Result<Mount> find_mount() {

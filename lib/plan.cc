@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "plan.h"
 
+#include <algorithm>
 #include <string_view>
 
+#include "dial.h"
 #include "text.h"
 
 namespace tlsfs::internal {
@@ -73,17 +75,26 @@ void add_pins(Lines& lines, const Words& pins) {
     lines.add("verify", words);
 }
 
-Result<Plan> finish(Lines policy, std::vector<PemFile> files, Lines start) {
-    auto policy_text = policy.take();
+Result<Plan> finish(const Policy& policy, Lines lines, std::vector<PemSource> files, Lines start) {
+    auto policy_text = lines.take();
     if (!policy_text) return tl::unexpected(policy_text.error());
     auto start_text = start.take();
     if (!start_text) return tl::unexpected(start_text.error());
-    return Plan{std::move(*policy_text), std::move(files), std::move(*start_text)};
+    return Plan{std::move(*policy_text), std::move(files), std::move(*start_text), policy.timeout,
+                policy.engine == Engine::kernel};
+}
+
+// What the peer is called; empty if nothing says it.
+Result<std::string> peer_name(const ClientOptions& options, const Transport& transport) {
+    if (!options.name.empty() || transport.target.empty()) return options.name;
+    const auto target = parse_dial_target(transport.target);
+    if (!target) return tl::unexpected(target.error());
+    return target->address.host;
 }
 
 }  // namespace
 
-Result<Plan> plan_client(const ClientOptions& options) {
+Result<Plan> plan_client(const ClientOptions& options, const Transport& transport) {
     const int ways_to_trust = (options.ca_file.empty() ? 0 : 1) + (options.pins.empty() ? 0 : 1) +
                               (options.accept_any_certificate ? 1 : 0);
     if (ways_to_trust > 1) {
@@ -92,20 +103,22 @@ Result<Plan> plan_client(const ClientOptions& options) {
     if (options.cert_file.empty() != options.key_file.empty()) {
         return failure(EINVAL, "a client certificate needs its key, and a key its certificate");
     }
-    Lines policy;
-    add_policy(policy, options.policy);
-    if (options.accept_any_certificate) policy.add("verify", {"none"});
-    add_pins(policy, options.pins);
-    if (!options.session_cache) policy.add("session", {"off"});
+    Lines lines;
+    add_policy(lines, options.policy);
+    if (options.accept_any_certificate) lines.add("verify", {"none"});
+    add_pins(lines, options.pins);
+    if (!options.session_cache) lines.add("session", {"off"});
 
-    std::vector<PemFile> files;
+    std::vector<PemSource> files;
     if (!options.ca_file.empty()) files.push_back({"ca", options.ca_file});
     if (!options.cert_file.empty()) files.push_back({"cert", options.cert_file});
     if (!options.key_file.empty()) files.push_back({"key", options.key_file});
 
+    const auto name = peer_name(options, transport);
+    if (!name) return tl::unexpected(name.error());
     Lines start;
-    start.add("client", options.name.empty() ? Words{} : Words{options.name});
-    return finish(std::move(policy), std::move(files), std::move(start));
+    start.add("client", name->empty() ? Words{} : Words{*name});
+    return finish(options.policy, std::move(lines), std::move(files), std::move(start));
 }
 
 Result<Plan> plan_server(const ServerOptions& options) {
@@ -115,25 +128,23 @@ Result<Plan> plan_server(const ServerOptions& options) {
     if (!options.client_ca_file.empty() && !options.client_pins.empty()) {
         return failure(EINVAL, "a CA file and pins exclude each other");
     }
-    Lines policy;
-    add_policy(policy, options.policy);
-    if (!options.client_ca_file.empty()) policy.add("verify", {"ca"});
-    add_pins(policy, options.client_pins);
+    Lines lines;
+    add_policy(lines, options.policy);
+    if (!options.client_ca_file.empty()) lines.add("verify", {"ca"});
+    add_pins(lines, options.client_pins);
 
-    std::vector<PemFile> files;
+    std::vector<PemSource> files;
     if (!options.client_ca_file.empty()) files.push_back({"ca", options.client_ca_file});
     files.push_back({"cert", options.cert_file});
     files.push_back({"key", options.key_file});
 
     Lines start;
     start.add("server", {});
-    return finish(std::move(policy), std::move(files), std::move(start));
+    return finish(options.policy, std::move(lines), std::move(files), std::move(start));
 }
 
-Result<std::string> dial_line(const std::string& target) {
-    Lines line;
-    line.add("dial", {target});
-    return line.take();
+std::string timeout_line(std::chrono::milliseconds left) {
+    return "timeout " + seconds_word(std::max(left, std::chrono::milliseconds{1})) + "\n";
 }
 
 }  // namespace tlsfs::internal

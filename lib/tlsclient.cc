@@ -35,7 +35,7 @@ int tlsclient(int fd, const char* name) {
     return descriptor_or_errno(fd, [&](tlsfs::Failure& why) {
         tlsfs::ClientOptions options;
         if (name != nullptr) options.name = name;
-        return tlsfs::client(tlsfs::Carrier::stream(fd), options, why);
+        return tlsfs::client(tlsfs::Transport::stream(fd), options, why);
     });
 }
 
@@ -44,6 +44,6 @@ int tlsserver(int fd, const char* cert, const char* key) {
         tlsfs::ServerOptions options;
         if (cert != nullptr) options.cert_file = cert;
         if (key != nullptr) options.key_file = key;
-        return tlsfs::server(tlsfs::Carrier::stream(fd), options, why);
+        return tlsfs::server(tlsfs::Transport::stream(fd), options, why);
     });
 }

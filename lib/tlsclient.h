@@ -10,8 +10,9 @@
  * Each function waits until the handshake is over, at most 30 seconds, and then
  *
  *  - returns a new descriptor (close-on-exec) that carries the plaintext both ways, and has closed
- *    fd. read(2) gives 0 only after the peer's close_notify; a stream cut short is ECONNRESET.
- *    The last close(2) of the descriptor sends close_notify.
+ *    fd. It is a connected TCP socket with the addresses of fd. read(2) gives 0 only after the
+ *    peer's close_notify; a stream cut short is ECONNRESET. shutdown(2) with SHUT_WR sends
+ *    close_notify, and so does the last close(2).
  *  - or returns -1 with errno set, and fd is still open. Once the handshake has begun, fd is of no
  *    more use than to be closed.
  *
@@ -24,7 +25,7 @@
  * issuer; out of date; revoked), EPROTO (the peer sent an alert or broke the protocol), EBADMSG (a
  * record failed authentication), ECONNRESET (the peer went away), ETIMEDOUT, EBADF, EOPNOTSUPP (fd
  * is no connected stream), EINVAL (bad PEM; no name where one is needed), EMFILE, ENFILE, ENOENT
- * (no file of that name; no tlsfs mounted, and none could be started), and what open(2) says.
+ * (no file of that name; no companion, and none could be started), and what open(2) says.
  *
  * All functions are thread-safe and leave signals alone. Where no tlsfs is mounted, a private one
  * is started in the background, unless TLSFS_AUTOSTART=0 is in the environment. tlsclient.hpp has

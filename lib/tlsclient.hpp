@@ -2,7 +2,7 @@
 // TLS on descriptors, with options and with the cause in words: tlsclient(3).
 //
 //     tlsfs::Failure why;
-//     auto connection = tlsfs::client(tlsfs::Carrier::dial("example.com:443"), {}, why);
+//     auto connection = tlsfs::client(tlsfs::Transport::dial("example.com:443"), {}, why);
 //     if (!connection) std::cerr << why.text << '\n';
 //     else write(connection->data(), "GET / HTTP/1.0\r\n\r\n", 18);
 //
@@ -65,15 +65,15 @@ struct ServerOptions {
 };
 
 // What the records travel on. Descriptors stay the caller's own: the companion takes duplicates, so
-// close yours once the connection stands, or the peer will not see the carrier end.
-struct Carrier {
+// close yours once the connection stands, or the peer will not see the transport end.
+struct Transport {
     int read_fd = -1;
     int write_fd = -1;
     std::string target;
 
-    static Carrier stream(int fd) { return {fd, fd, {}}; }
-    static Carrier pair(int read_fd, int write_fd) { return {read_fd, write_fd, {}}; }
-    static Carrier dial(std::string target) {
+    static Transport stream(int fd) { return {fd, fd, {}}; }
+    static Transport pair(int read_fd, int write_fd) { return {read_fd, write_fd, {}}; }
+    static Transport dial(std::string target) {
         return {-1, -1, std::move(target)};
     }  // HOST:PORT, /path
 };
@@ -82,19 +82,17 @@ struct Carrier {
 // descriptor of data goes the connection, with a close_notify.
 class TLSFS_API Connection {
  public:
-    struct Files;  // private to the library
+    struct Parts;  // private to the library
 
-    explicit Connection(std::unique_ptr<Files> files) noexcept;
+    explicit Connection(std::unique_ptr<Parts> parts) noexcept;
     Connection(Connection&& other) noexcept;
     Connection& operator=(Connection&& other) noexcept;
     ~Connection();
 
-    // The plaintext, both ways; close-on-exec and blocking.
+    // The plaintext, both ways: a connected TCP socket, with the transport's addresses; blocking
+    // and close-on-exec. Where the companion can make none, and with the kernel engine, it is the
+    // file `data` of tls(4), on which read, write and poll work.
     [[nodiscard]] int data() const noexcept;
-
-    // Another descriptor for the same plaintext, which the caller closes; its O_NONBLOCK is its
-    // own. -1 on failure.
-    [[nodiscard]] int open_data(Failure& why) const;
 
     // Hands data over to the caller, who closes it. The connection then lives by data alone; of the
     // rest of this object nothing but the destructor and assignment may be used.
@@ -102,11 +100,17 @@ class TLSFS_API Connection {
 
     [[nodiscard]] unsigned number() const noexcept;
 
-    // The path of N/peer: the peer's certificates as PEM, leaf first.
+    // The tags of `status` ("Version", "Cipher", "Peer" …), without control characters: as they
+    // were when the handshake was over, which asks nobody, and as they are now.
+    [[nodiscard]] const std::map<std::string, std::string>& agreed() const noexcept;
+    [[nodiscard]] std::optional<std::map<std::string, std::string>> status(Failure& why) const;
+
+    // The peer's certificates as PEM, leaf first. Empty if it has shown none.
+    [[nodiscard]] std::optional<std::string> peer(Failure& why) const;
+
+    // The path of N/peer, which says the same. Empty if the companion has no mount.
     [[nodiscard]] std::string peer_path() const;
 
-    // The tags of `status` ("Version", "Cipher", "Peer" …), without control characters.
-    [[nodiscard]] std::optional<std::map<std::string, std::string>> status(Failure& why) const;
     [[nodiscard]] std::optional<std::map<std::string, std::uint64_t>> stats(Failure& why) const;
 
     [[nodiscard]] Failure close();      // sends close_notify; reading goes on
@@ -114,14 +118,14 @@ class TLSFS_API Connection {
     [[nodiscard]] Failure hangup();     // ends the connection at once
 
  private:
-    std::unique_ptr<Files> files_;
+    std::unique_ptr<Parts> parts_;
 };
 
 // Wait until the handshake is over. Nothing means that there is no connection; `why` says why.
-[[nodiscard]] TLSFS_API std::optional<Connection> client(const Carrier& carrier,
+[[nodiscard]] TLSFS_API std::optional<Connection> client(const Transport& transport,
                                                          const ClientOptions& options,
                                                          Failure& why);
-[[nodiscard]] TLSFS_API std::optional<Connection> server(const Carrier& carrier,
+[[nodiscard]] TLSFS_API std::optional<Connection> server(const Transport& transport,
                                                          const ServerOptions& options,
                                                          Failure& why);
 

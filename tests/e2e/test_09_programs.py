@@ -3,9 +3,12 @@
 
 import fcntl
 import os
+import pty
 import signal
 import socket
+import ssl
 import subprocess
+import termios
 import time
 
 from harness import TIMEOUT, Case, concurrent, needs_root, program
@@ -184,6 +187,161 @@ class Clients(Programs):
             self.assertEqual(peer.result(), 8)
 
 
+class Sockets(Programs):
+    """What a program gets is a socket, and its addresses are those of the connection."""
+
+    # Says what it is on, reads to the end after it has ended its own side, and says what came.
+    ASK = """if True:
+        import socket, sys
+        data = socket.socket(fileno=int(sys.argv[1]))
+        print(data.family.name, data.type.name, *data.getpeername()[:2], *data.getsockname()[:2], file=sys.stderr)
+        data.sendall(b"asked\\n")
+        data.shutdown(socket.SHUT_WR)
+        print(data.makefile().read(), end="", file=sys.stderr)
+    """
+
+    def test_a_client_has_its_servers_address_and_can_end_its_own_side(self):
+        server = self.listener("sh", "-c", "read -r line; cat; echo $line, then the end")
+        done = self.tlsclient("-n", NAME, f"127.0.0.1:{server.port}", "python3", "-c", self.ASK, "0")
+        self.assertRan(done)
+        where, what = done.stderr.splitlines()
+        self.assertRegex(where, rf"^AF_INET SOCK_STREAM 127.0.0.1 {server.port} 127.0.0.1 \d+$")
+        self.assertEqual(what, "asked, then the end")
+
+    def test_a_server_has_its_clients_address(self):
+        script = "import socket, sys; sys.stdout.write('%s %s %s %s' % (socket.socket(fileno=0).getpeername() + " \
+                 "socket.socket(fileno=1).getsockname()))"
+        server = self.listener("python3", "-c", script)
+        with socket.create_connection(("127.0.0.1", server.port)) as ours:
+            done = self.tlsclient("-n", NAME, "-F", str(ours.fileno()), input="", pass_fds=[ours.fileno()])
+            self.assertEqual(done.stdout.split(), [str(word) for word in ours.getsockname() + ours.getpeername()], done.stderr)
+
+    def test_what_has_no_address_of_the_internet_has_the_loopbacks(self):
+        ours, theirs = unix_pair()
+        with ours, theirs:
+            server = self.spawn([program("tlssrv"), *self.server_options(), "sh", "-c", "read -r line; cat; echo $line"], stdin=theirs)
+            theirs.close()
+            done = self.tlsclient("-n", NAME, "-F", str(ours.fileno()), "python3", "-c", self.ASK, "0", pass_fds=[ours.fileno()])
+        self.assertRan(done, server.output())
+        self.assertRegex(done.stderr, r"^AF_INET6? SOCK_STREAM (127.0.0.1|::1) \d+ (127.0.0.1|::1) \d+\nasked\n$")
+
+
+class Relay(Programs):
+    """tlsclient without a program. Between pipes the companion relays, between files, sockets and terminals tlsclient."""
+
+    def serve(self, script):
+        """A server in this process for one connection: (port, what the script comes to)."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def accept():
+            theirs, _ = listener.accept()
+            return self.peer(theirs, server_context(self.certs), script).result()
+        return listener.getsockname()[1], self.background(accept)
+
+    def start(self, port, ends):
+        """tlsclient between two pipes, or two sockets: the process, a file to write and one to read, both of bytes."""
+        if ends == "pipes":
+            process = self.spawn([program("tlsclient"), "-c", self.certs.ca, f"localhost:{port}"],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            return process, process.stdin, process.stdout
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = self.spawn([program("tlsclient"), "-c", self.certs.ca, f"localhost:{port}"], stdin=theirs, stdout=theirs)
+        stream = ours.makefile("rwb", buffering=0)
+        self.addCleanup(stream.close)
+        ours.close()
+        return process, stream, stream
+
+    def each(self):
+        for ends in ("pipes", "sockets"):
+            with self.subTest(ends):
+                yield ends
+
+    def test_the_peers_end_is_the_end_while_stdin_is_still_open(self):
+        def script(peer):
+            line = peer.read()
+            peer.write(b"bye\n")
+            peer.close_notify()
+            return line, peer.read()
+        for ends in self.each():
+            port, peer = self.serve(script)
+            process, into, out = self.start(port, ends)
+            into.write(b"hello\n")
+            into.flush()
+            self.assertEqual(out.read(4), b"bye\n")
+            self.assertEqual(process.wait(), 0, process.output())
+            self.assertEqual(peer.result(), (b"hello\n", b""), "our close_notify came too")
+
+    def test_a_stream_cut_short_is_an_error_after_all_that_came(self):
+        for ends in self.each():
+            port, _ = self.serve(lambda peer: peer.write(b"half"))
+            process, _, out = self.start(port, ends)
+            self.assertEqual(out.read(4), b"half")
+            self.assertEqual(process.wait(), 98)
+            self.assertEqual(len(process.output().splitlines()), 1, process.output())
+            self.assertRegex(process.output(), f"localhost:{port}: .")
+
+    def test_what_was_killed_looks_cut_short_to_the_peer(self):
+        def script(peer):
+            peer.write(b"there")
+            try:
+                return peer.read_all()
+            except ssl.SSLError as error:
+                return type(error)
+        port, peer = self.serve(script)
+        process, into, out = self.start(port, "pipes")
+        self.assertEqual(out.read(5), b"there")
+        process.signal(signal.SIGKILL)
+        process.wait()
+        self.assertEqual(peer.result(), ssl.SSLEOFError)
+        self.tlsfs.wait_until_empty()
+
+    def test_a_reader_that_is_gone_ends_it(self):
+        for ends in self.each():
+            port, _ = self.serve(lambda peer: [peer.write(bytes(1 << 16)) for _ in range(64)])
+            process, into, out = self.start(port, ends)
+            out.read(1)
+            out.close()
+            self.assertIn(process.wait(), (-signal.SIGPIPE, 111), process.output())
+            self.tlsfs.wait_until_empty()
+
+    def test_much_goes_both_ways_between_pipes_and_between_files(self):
+        server = self.listener("cat")
+        content = os.urandom(3_000_000)
+        (self.dir / "in").write_bytes(content)
+        client = f"{program('tlsclient')} -c {self.certs.ca} localhost:{server.port}"
+        for script in (f"{client} <in >out", f"cat in | {client} | cat >out", f"cat in | {client} >out", f"{client} <in | cat >out"):
+            with self.subTest(script):
+                self.assertRan(self.run_program(["bash", "-o", "pipefail", "-ec", script], cwd=self.dir))
+                self.assertEqual((self.dir / "out").read_bytes(), content)
+
+    def test_a_terminal_stays_as_it_was(self):
+        server = self.listener("sed", "-u", "s/^/got /")
+        ours, theirs = pty.openpty()
+        before = termios.tcgetattr(theirs), fcntl.fcntl(theirs, fcntl.F_GETFL)
+        process = self.spawn([program("tlsclient"), "-c", self.certs.ca, f"localhost:{server.port}"], stdin=theirs, stdout=theirs)
+        os.write(ours, b"it\n\x04")
+        self.assertEqual(process.wait(), 0, process.output())
+        self.assertIn(b"got it", os.read(ours, 1000))
+        self.assertEqual((termios.tcgetattr(theirs), fcntl.fcntl(theirs, fcntl.F_GETFL)), before)
+        os.close(ours)
+        os.close(theirs)
+
+    def test_pipes_stay_blocking(self):
+        server = self.listener("cat")
+        ends = os.pipe() + os.pipe()
+        before = [fcntl.fcntl(end, fcntl.F_GETFL) for end in ends]
+        process = self.spawn([program("tlsclient"), "-c", self.certs.ca, f"localhost:{server.port}"], stdin=ends[0], stdout=ends[3])
+        os.write(ends[1], b"through")
+        self.assertEqual(os.read(ends[2], 7), b"through")
+        self.assertEqual([fcntl.fcntl(end, fcntl.F_GETFL) for end in ends], before)
+        os.close(ends[1])
+        self.assertEqual(process.wait(), 0, process.output())
+        for end in (ends[0], *ends[2:]):
+            os.close(end)
+
+
 class Exits(Programs):
     """Exit codes, and errors in one line."""
 
@@ -201,7 +359,7 @@ class Exits(Programs):
 
     def test_100_is_wrong_usage(self):
         for argv in (["tlsclient"], ["tlsclient", "--no-such-option", "localhost:1"],
-                     ["tlsclient", "-w", "soon", "localhost:1"], ["tlsclient", "localhost"], ["tlssrv"], ["tlssrv", "cat"], ["tlssrv", *self.server_options()],
+                     ["tlsclient", "-w", "soon", "localhost:1"], ["tlsclient", "localhost"], ["tlsclient", "localhost:65579"], ["tlssrv"], ["tlssrv", "cat"], ["tlssrv", *self.server_options()],
                      ["tlssrv", *self.server_options(), "-l", "nowhere", "cat"], ["tlsfs", "--no-such-option"],
                      ["tlsfs", "--max-connections", "none", str(self.dir)]):
             with self.subTest(" ".join(argv[:3])):
@@ -267,6 +425,12 @@ class Environment(Programs):
         self.assertEqual(seen["SSL_PEER_CERT_HASH"].lower(), self.certs.pin("good"))
         self.assertIn("good", seen["SSL_PEER_CERT_SUBJECT"])
         self.assertEqual(seen["TCPREMOTEPORT"], str(server.port))
+
+    def test_a_name_that_is_no_host_name_is_not_passed_on(self):
+        server = self.listener("sh", "-c", self.SHOW, environment=self.LIES)
+        for name, seen in (("a-b.test", "a-b.test"), ("$(reboot)", "unset"), ("-n", "unset"), ("a..b", "unset")):
+            done = self.run_program(["openssl", "s_client", "-quiet", "-connect", f"localhost:{server.port}", "-servername", name])
+            self.assertEqual(self.parse(done.stdout)["SSL_TLS_SNI_SERVERNAME"], seen, done.stderr)
 
     def test_without_addresses_there_are_no_variables_of_them(self):
         ours, theirs = unix_pair()

@@ -116,6 +116,13 @@ class Library(Case):
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stdout, r"^\d+ .*(issuer|certificate)")
 
+    def test_what_it_returns_is_a_socket(self):
+        mount = self.mount("--ca-file", self.certs.ca)
+        binary = self.compile("socket.c")
+        port = self.server()
+        done = self.outside([binary, port, NAME], {"TLSFS": str(mount.path)})
+        self.assertEqual((done.returncode, done.stdout), (0, f"peer 127.0.0.1:{port}\nblocking\nhello\nend\n"), done.stderr)
+
     def test_the_library_needs_neither_openssl_nor_fuse(self):
         done = self.run_program(["ldd", f"{self.libraries}/libtlsfs.so"])
         self.assertRan(done)

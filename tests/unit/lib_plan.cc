@@ -4,9 +4,9 @@
 #include "plan.h"
 
 using namespace tlsfs;
-using internal::dial_line;
 using internal::plan_client;
 using internal::plan_server;
+using internal::timeout_line;
 
 namespace {
 
@@ -20,7 +20,7 @@ ServerOptions server_options() {
 }  // namespace
 
 TEST_CASE("defaults are left to the companion") {
-    const auto plan = plan_client({});
+    const auto plan = plan_client({}, {});
     REQUIRE(plan);
     CHECK(plan->policy.empty());
     CHECK(plan->files.empty());
@@ -38,7 +38,7 @@ TEST_CASE("every client option is one line") {
     options.policy.alpn = {"h2", "my proto"};
     options.policy.timeout = std::chrono::milliseconds(1500);
     options.policy.engine = Engine::user;
-    const auto plan = plan_client(options);
+    const auto plan = plan_client(options, {});
     REQUIRE(plan);
     CHECK(plan->policy ==
           "version 1.3 1.3\nciphers A:B\ngroups X25519\nalpn h2 'my proto'\ntimeout 1.500\n"
@@ -49,41 +49,61 @@ TEST_CASE("every client option is one line") {
 TEST_CASE("a client verifies nothing only when told so") {
     ClientOptions options;
     options.accept_any_certificate = true;
-    CHECK(plan_client(options)->policy == "verify none\n");
+    CHECK(plan_client(options, {})->policy == "verify none\n");
 }
 
 TEST_CASE("ways to trust exclude each other") {
     ClientOptions options;
     options.ca_file = "ca.pem";
-    REQUIRE(plan_client(options));
+    REQUIRE(plan_client(options, {}));
     options.pins = {"sha256:aa"};
-    CHECK(plan_client(options).error().code == EINVAL);
+    CHECK(plan_client(options, {}).error().code == EINVAL);
     options.pins.clear();
     options.accept_any_certificate = true;
-    CHECK(plan_client(options).error().code == EINVAL);
+    CHECK(plan_client(options, {}).error().code == EINVAL);
 }
 
 TEST_CASE("a certificate comes with its key, in this order") {
     ClientOptions options;
     options.cert_file = "cert.pem";
-    CHECK(plan_client(options).error().code == EINVAL);
+    CHECK(plan_client(options, {}).error().code == EINVAL);
     options.key_file = "key.pem";
-    const auto plan = plan_client(options);
+    const auto plan = plan_client(options, {});
     REQUIRE(plan);
     REQUIRE(plan->files.size() == 2);
-    CHECK(std::string(plan->files[0].name) == "cert");
-    CHECK(std::string(plan->files[1].name) == "key");
+    CHECK(std::string(plan->files[0].verb) == "cert");
+    CHECK(std::string(plan->files[1].verb) == "key");
+}
+
+TEST_CASE("the name is the dialled host if no other was given") {
+    ClientOptions options;
+    CHECK(plan_client(options, Transport::dial("example.com:443"))->start ==
+          "client example.com\n");
+    CHECK(plan_client(options, Transport::dial("[2001:db8::1]:443"))->start ==
+          "client 2001:db8::1\n");
+    CHECK(plan_client(options, Transport::dial("/run/socket"))->start == "client\n");
+    CHECK(plan_client(options, Transport::stream(0))->start == "client\n");
+    CHECK(plan_client(options, Transport::dial("example.com")).error().code == EINVAL);
+    options.name = "other.example";
+    CHECK(plan_client(options, Transport::dial("example.com:443"))->start ==
+          "client other.example\n");
+}
+
+TEST_CASE("what dialling took is taken off the time, and some is always left") {
+    using std::chrono::milliseconds;
+    CHECK(timeout_line(milliseconds{29'987}) == "timeout 29.987\n");
+    CHECK(timeout_line(milliseconds{-5}) == "timeout 0.001\n");
 }
 
 TEST_CASE("no option can smuggle in a line") {
     ClientOptions options;
     options.name = "example.com\nverify none";
-    CHECK(plan_client(options).error().code == EINVAL);
+    CHECK(plan_client(options, {}).error().code == EINVAL);
     options.name.clear();
     options.policy.ciphers = "A\nverify none";
-    CHECK(plan_client(options).error().code == EINVAL);
-    CHECK(dial_line("example.com:443\nverify none").error().code == EINVAL);
-    CHECK(dial_line("/tmp/a socket") == "dial '/tmp/a socket'\n");
+    CHECK(plan_client(options, {}).error().code == EINVAL);
+    const auto dialled = Transport::dial("example.com\nverify none:443");
+    CHECK(plan_client({}, dialled).error().code == EINVAL);
 }
 
 TEST_CASE("a server needs a certificate, and demands one where it was given issuers or pins") {

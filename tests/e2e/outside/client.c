@@ -11,6 +11,6 @@ int main(int argc, char** argv) {
         printf("%s, descriptor %s\n", strerror(errno), fcntl(fd, F_GETFD) >= 0 ? "open" : "closed");
         return 2;
     }
-    if (fd != data && fcntl(fd, F_GETFD) >= 0) puts("the carrier is still open");
+    if (fd != data && fcntl(fd, F_GETFD) >= 0) puts("the transport is still open");
     return talk(data);
 }

@@ -11,7 +11,7 @@ int main(int, char** argv) {
     options.ca_file = argv[2];
     options.policy.alpn = {"http/1.1"};
     auto connection =
-        tlsfs::client(tlsfs::Carrier::dial(std::string("localhost:") + argv[1]), options, why);
+        tlsfs::client(tlsfs::Transport::dial(std::string("localhost:") + argv[1]), options, why);
     if (!connection) {
         printf("%d %s\n", why.code, why.text.c_str());
         return 2;
