@@ -289,7 +289,9 @@ class Messages(AttachCase):
         self.serve()
 
     def test_the_small_files_are_told(self):
-        guest, number, *_ = self.open()
+        guest, number, data, *_ = self.open()
+        data.sendall(b"x")
+        self.assertEqual(data.recv(1), b"x")  # behind the session tickets, which are counted too
         self.assertEqual(guest.ask("list"), f"ok\n{number}\n")
         for name in ("ciphers", "engines"):
             self.assertEqual(guest.ask(name), f"ok\n{self.tlsfs.read(name)}")
@@ -342,15 +344,16 @@ class Messages(AttachCase):
                 ours.send(b"x" * 65536)
         except BlockingIOError:
             pass
-        guests = [self.guest() for _ in range(8)]
+        guests, dead = ([self.guest() for _ in range(8)] for _ in range(2))
+        self.tlsfs.signal(signal.SIGSTOP)  # so that the last copies are the companion's
         for guest in guests:
             guest.say("list", ours)
-        dead = [self.guest() for _ in range(8)]
         for guest in dead:
             guest.say("list", ours)
             guest.say("list", ours)
             guest.close()
-        ours.detach()  # the last copies are the companion's: this process does not close its own
+        ours.close()
+        self.tlsfs.signal(signal.SIGCONT)
         for guest in guests:
             self.assertRegex(guest.hear()[0], "^EINVAL .")
         self.open()
