@@ -44,6 +44,17 @@ Result<AttachClient> visit(Mount& mount) {
     }
 }
 
+// The companion says which of ca, cert and key is bad; the caller knows them as files.
+tl::unexpected<Error> explained(Error error, const Plan& plan) {
+    for (const auto& source : plan.files) {
+        const std::string prefix = std::string(source.verb) + ": ";
+        if (!error.text.starts_with(prefix)) continue;
+        error.text.replace(0, prefix.size(), source.path + ": ");
+        break;
+    }
+    return tl::unexpected(std::move(error));
+}
+
 }  // namespace
 
 Result<Opening> Opening::prepare(const Transport& transport, Plan plan) {
@@ -98,7 +109,7 @@ Result<Opened> Opening::try_once() {
     if (!guest) return tl::unexpected(guest.error());
     // The companion watches the plan's time, and this the companion.
     auto answer = guest->ask(request_, *soon() + plan_.timeout);
-    if (!answer) return tl::unexpected(answer.error());
+    if (!answer) return explained(answer.error(), plan_);
     if (!answer->number || answer->descriptor.valid() != (plain_.read_fd < 0)) {
         return failure(EPROTO, "attach: open was answered with something else");
     }
@@ -115,7 +126,7 @@ Result<> try_out(const Plan& plan) {
     auto guest = visit(*mount);
     if (!guest) return tl::unexpected(guest.error());
     const auto answer = guest->ask(*request, soon());
-    if (!answer) return tl::unexpected(answer.error());
+    if (!answer) return explained(answer.error(), plan);
     return {};
 }
 

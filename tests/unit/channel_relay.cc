@@ -395,9 +395,9 @@ TEST_CASE("relay: who watches hears of each state, and of the end") {
             const auto at = status.find("State: ");
             states.push_back(status.substr(at + 7, status.find('\n', at) - at - 7));
         }
-        void over() override {
+        bool over() override {
             const std::scoped_lock guard(lock);
-            is_over = true;
+            return is_over = true;
         }
     };
     Given g;

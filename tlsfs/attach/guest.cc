@@ -82,7 +82,7 @@ void AttachGuest::ready(int) {
 void AttachGuest::end() {
     UniqueFd fd;
     std::shared_ptr<Connection> connection;
-    bool attempt = false, held = false;
+    bool attempt = false, held = false, tied = false;
     {
         const std::scoped_lock guard(lock_);
         if (!fd_.valid()) return;
@@ -90,10 +90,12 @@ void AttachGuest::end() {
         fd = std::move(fd_);
         connection = opened_;
         attempt = connection && !told_;
+        tied = connection && told_ && tied_ && !over_;
         held = std::exchange(holds_, false);
     }
     close_drained(*front_, user_, std::move(fd));
     front_->leave(shared_from_this(), user_);
+    if (tied) connection->let_go();
     if (attempt) connection->ctl(std::make_unique<Hangup>());
     if (held) front_->registry().release(connection);
 }
@@ -158,14 +160,15 @@ void AttachGuest::changed(const std::string& status) {
     (void)send_packet(fd_.get(), text + cut_to_lines(status, kMaxMessage - text.size()));
 }
 
-void AttachGuest::over() {
+bool AttachGuest::over() {
     {
         const std::scoped_lock guard(lock_);
-        if (!opened_) return;
+        if (!opened_ || !fd_.valid()) return false;
         over_ = true;
-        if (busy_ || !told_) return;  // its answer comes first
+        if (busy_ || !told_) return false;  // its answer comes first
     }
     end();
+    return true;
 }
 
 }  // namespace tlsfs

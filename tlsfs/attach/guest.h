@@ -56,6 +56,7 @@ class AttachGuest final : public Reactor::Handler,
     void serve(Packet packet, const Result<>& received);
     void carry_out(const OrderPtr& order);
     void open(const OrderPtr& order);
+    void check(const OrderPtr& order);
     void begin_ctl(const OrderPtr& order);
     void feed_pems(const OrderPtr& order);
     void run_lines(const OrderPtr& order);
@@ -78,7 +79,7 @@ class AttachGuest final : public Reactor::Handler,
     void let_go(const std::shared_ptr<Connection>& connection);
     [[nodiscard]] bool send_answer(const std::string& text, int attached);
     void changed(const std::string& status);
-    void over();
+    bool over();
     [[nodiscard]] bool gone();
 
     const std::shared_ptr<AttachFront> front_;
@@ -94,6 +95,7 @@ class AttachGuest final : public Reactor::Handler,
     bool over_ = false;                   // and the connection is over
     std::shared_ptr<Connection> opened_;  // by `open`
     bool holds_ = false;                  // it is counted as opened for us
+    bool tied_ = false;                   // and ends with us
 };
 
 }  // namespace tlsfs

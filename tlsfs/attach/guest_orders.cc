@@ -52,8 +52,9 @@ class AttachGuest::Watcher final : public StateWatcher {
     void changed(const std::string& status) override {
         if (const auto guest = guest_.lock()) guest->changed(status);
     }
-    void over() override {
-        if (const auto guest = guest_.lock()) guest->over();
+    bool over() override {
+        const auto guest = guest_.lock();
+        return guest && guest->over();
     }
 
  private:
@@ -105,6 +106,8 @@ void AttachGuest::carry_out(const OrderPtr& order) {
         case Verb::open:
         case Verb::open_bare:
             return open(order);
+        case Verb::check:
+            return check(order);
         case Verb::fd:
             return set_transport(order);
         case Verb::socket:
@@ -176,6 +179,7 @@ void AttachGuest::open(const OrderPtr& order) {
         if (!opened_ && fd_.valid()) {
             order->connection = opened_ = *made;
             holds_ = true;
+            tied_ = order->message.tied;
         }
     }
     if (!order->connection) {
@@ -183,6 +187,16 @@ void AttachGuest::open(const OrderPtr& order) {
         return refuse(order, {EBUSY, "attach: open can be said once"});
     }
     order->connection->watch(std::make_shared<Watcher>(weak_from_this()));
+    feed_pems(order);
+}
+
+// A connection that is tried out and never begun.
+void AttachGuest::check(const OrderPtr& order) {
+    auto made = front_->registry().create(order->caller);
+    if (!made) return refuse(order, made.error());
+    order->connection = std::move(*made);
+    order->counted = true;
+    order->connection->make_trial();
     feed_pems(order);
 }
 

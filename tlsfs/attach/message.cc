@@ -23,6 +23,7 @@ struct VerbEntry {
 
 constexpr std::array kVerbs{
     VerbEntry{"open", Verb::open, false, true},
+    VerbEntry{"check", Verb::check, false, true},
     VerbEntry{"fd", Verb::fd, true, false},
     VerbEntry{"socket", Verb::socket, true, false},
     VerbEntry{"list", Verb::list, false, false},
@@ -110,6 +111,7 @@ class Parser {
         const std::string_view verb =
             words && !words->empty() ? std::string_view(words->front()) : "";
         if (verb == "fd" || verb == "plain") return parse_stream(*words);
+        if (verb == "tied") return parse_tied(*words);
         const auto pem = std::ranges::find(kPemVerbs, verb, &PemVerb::name);
         if (pem == kPemVerbs.end()) {
             message_.lines.append(line).push_back('\n');
@@ -117,6 +119,13 @@ class Parser {
         }
         if (auto right = check_words(*words, 1); !right) return right;
         message_.pems.push_back({pem->file, used_++});
+        return {};
+    }
+
+    Result<> parse_tied(const std::vector<std::string>& words) {
+        const bool opens = message_.verb == Verb::open || message_.verb == Verb::open_bare;
+        if (!opens || words.size() != 1) return wrong("tied: it is a line of open, without words");
+        message_.tied = true;
         return {};
     }
 

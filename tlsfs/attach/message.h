@@ -21,6 +21,7 @@ struct AttachMessage {
     enum class Verb : std::uint8_t {
         open,
         open_bare,
+        check,  // all of `open` that goes before the first record
         fd,
         socket,
         list,
@@ -42,6 +43,7 @@ struct AttachMessage {
     // What is left for ctl. Its lines `fd` and `plain` name descriptors of the message, from 0.
     std::string lines;
     bool chooses_plain = false;  // there is a line `plain`
+    bool tied = false;           // `open` has a line `tied`: the guest's end is the program's
 };
 
 // EINVAL and one line of cause. `descriptors` is how many came with the text; each is used once.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "channel/relay.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -221,7 +222,7 @@ bool Relay::deliver() {
     if (sent.outcome == Outcome::bytes) {
         undelivered_.consume(sent.count);
     } else if (sent.outcome != Outcome::would_block) {
-        gone_ = true;
+        plain_broke(sent.error);
         undelivered_.consume(before);
     }
     return undelivered_.size() < before;
@@ -256,8 +257,18 @@ void Relay::give_to_program(std::span<const std::byte> plaintext) {
     if (sent.outcome == Outcome::bytes || sent.outcome == Outcome::would_block) {
         undelivered_.append(plaintext);
     } else {
-        gone_ = true;
+        plain_broke(sent.error);
     }
+}
+
+// It takes nothing any more. What a data socket's program wrote is still read, up to its end; of a descriptor
+// that was given we know no more than that it is broken.
+void Relay::plain_broke(int code) {
+    if (!gone_ && plain_.kind() == PlainSide::Kind::given) {
+        why_over_ = fmt::format("plain side: {}", std::strerror(code));
+        end_outward(false);
+    }
+    gone_ = true;
 }
 
 // True when the program can see it.

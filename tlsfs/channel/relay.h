@@ -124,6 +124,7 @@ class Relay final : public Reactor::Handler, public std::enable_shared_from_this
     [[nodiscard]] bool deliver_end();
     void end_outward(bool with_close_notify);
     void fail(Error error);
+    void plain_broke(int code);
     void look_for_end();
     void drop_transport();
     void close_plain(bool with_reset);

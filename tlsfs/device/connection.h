@@ -39,7 +39,7 @@ struct StateWatcher {
     StateWatcher& operator=(const StateWatcher&) = delete;
     virtual ~StateWatcher() = default;
     virtual void changed(const std::string& status) = 0;  // it has taken effect on the plain side
-    virtual void over() = 0;
+    virtual bool over() = 0;  // true: somebody has been told how it ended
 };
 
 class Connection final : public Reactor::Handler,
@@ -66,6 +66,8 @@ class Connection final : public Reactor::Handler,
 
     // connection_ctl.cc
     void ctl(std::unique_ptr<CtlRequest> request);
+    // From now on `client` and `server` do all that goes before the first record, and no more.
+    void make_trial();
     [[nodiscard]] Result<> attach(UniqueFd read, UniqueFd write);
     [[nodiscard]] std::uint32_t poll_ctl(const void* file, std::unique_ptr<Poller> poller);
 
@@ -163,6 +165,7 @@ class Connection final : public Reactor::Handler,
 
     // connection_handshake.cc
     [[nodiscard]] Result<Progress> start_handshake(Role role, const std::string& name);
+    [[nodiscard]] Result<std::unique_ptr<Tls>> prepare_tls(Role role, const std::string& name);
     [[nodiscard]] Result<> check_pems() const;
     void continue_handshake(Answers& answers);
     [[nodiscard]] Result<> established();
@@ -171,7 +174,7 @@ class Connection final : public Reactor::Handler,
 
     [[nodiscard]] Result<> check_plain_side(const char* what) const;
     [[nodiscard]] Result<> begin_plain(PlainSide plain);
-    void plain_is_over();  // takes the lock
+    void plain_is_over(bool told);  // takes the lock
     [[nodiscard]] std::string status_locked();
     [[nodiscard]] int gone_code() const;
     [[nodiscard]] std::uint32_t ctl_events() const;
@@ -221,6 +224,7 @@ class Connection final : public Reactor::Handler,
     std::atomic<int> end_code_ = 0;                   // hangup, or the companion's end: an errno
     std::shared_ptr<StateWatcher> watcher_;
     State told_ = State::established;  // what the watcher knows
+    bool trial_ = false;
     bool held_by_plain_ = false;       // a data socket or a given descriptor counts as one opened()
     Stats stats_;
     std::unique_ptr<KernelEnd> kernel_;

@@ -28,6 +28,11 @@ void Connection::ctl(std::unique_ptr<CtlRequest> request) {
     rearm();
 }
 
+void Connection::make_trial() {
+    const std::scoped_lock guard(lock_);
+    trial_ = true;
+}
+
 // Carries out line after line until one fails or has to wait.
 void Connection::run(Job job, Answers& answers) {
     std::string_view rest = job.rest;
@@ -301,14 +306,15 @@ Result<Connection::Progress> Connection::apply(const command::Engine& engine, Tu
 }
 
 Result<Connection::Progress> Connection::apply(const command::Client& client, Turn) {
-    if (!carrier_.valid()) return failure(ENOTCONN, "client: no carrier yet");
+    if (!carrier_.valid() && !trial_) return failure(ENOTCONN, "client: no carrier yet");
     if (client.name) return start_handshake(Role::client, *client.name);
     return start_handshake(Role::client,
-                           default_name_.empty() ? carrier_.remote_ip() : default_name_);
+                           default_name_.empty() && carrier_.valid() ? carrier_.remote_ip()
+                                                                      : default_name_);
 }
 
 Result<Connection::Progress> Connection::apply(const command::Server&, Turn) {
-    if (!carrier_.valid()) return failure(ENOTCONN, "server: no carrier yet");
+    if (!carrier_.valid() && !trial_) return failure(ENOTCONN, "server: no carrier yet");
     return start_handshake(Role::server, {});
 }
 

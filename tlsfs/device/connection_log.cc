@@ -26,7 +26,7 @@ void Connection::log_state(State before) const {
 // or wants what the administrator does not.
 void Connection::log_refusal(std::string_view verb, const Error& error) const {
     if (state_ == State::error) return;  // said already
-    const bool ends_it = verb == "dial" || verb == "client" || verb == "server";
+    const bool ends_it = !trial_ && (verb == "dial" || verb == "client" || verb == "server");
     const bool forbidden = error.code == EACCES;
     log(ends_it || forbidden ? LogLevel::warning : LogLevel::info,
         error.text.starts_with(verb) ? error.text : fmt::format("{}: {}", verb, error.text));

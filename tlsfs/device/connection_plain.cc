@@ -10,7 +10,7 @@
 namespace tlsfs {
 namespace {
 
-// How long `status` still says why a connection broke that nobody holds by a ctl or data.
+// How long `status` still says why a connection broke, where nobody was told.
 constexpr std::chrono::seconds kRemembered{60};
 
 // Of the socketpair behind the file data: what a program may write before it waits, in bytes. The
@@ -106,8 +106,8 @@ void Connection::channel_changed() {
         if (over) watcher_.reset();
     }
     if (watcher) watcher->changed(status);
-    if (watcher && over) watcher->over();
-    if (over) plain_is_over();
+    const bool told = watcher && over && watcher->over();
+    if (over) plain_is_over(told);
 }
 
 void Connection::let_go() {
@@ -119,7 +119,7 @@ void Connection::let_go() {
     if (relay) relay->let_go();
 }
 
-void Connection::plain_is_over() {
+void Connection::plain_is_over(bool told) {
     bool held = false, failed = false;
     {
         const std::scoped_lock guard(lock_);
@@ -127,7 +127,7 @@ void Connection::plain_is_over() {
         failed = state_ == State::error;
     }
     if (!held) return;
-    if (!failed) return services_.release(shared_from_this());
+    if (!failed || told) return services_.release(shared_from_this());
     services_.reactor.after(kRemembered, [weak = weak_from_this(), release = services_.release] {
         if (const auto self = weak.lock()) release(self);
     });
