@@ -56,7 +56,10 @@ int receive(const Connection& connection, const std::string& peer) {
     const Buffer buffer;
     for (;;) {
         const ssize_t size = read_some(connection.data(), buffer.all());
-        if (size == 0) return 0;
+        if (size == 0) {
+            const Failure why = why_ended(connection);
+            return why ? complain_of(why, peer) : 0;
+        }
         if (size < 0) return complain_of(why_broken(connection), peer);
         if (!write_all(STDOUT_FILENO, buffer.first(size))) return complain_of_system("stdout");
     }

@@ -34,4 +34,10 @@ Failure why_broken(const Connection& connection) {
     return why;
 }
 
+Failure why_ended(const Connection& connection) {
+    errno = ECONNRESET;
+    Failure why = why_broken(connection);
+    return why.text.empty() ? Failure{} : why;
+}
+
 }  // namespace tlsfs::cmd

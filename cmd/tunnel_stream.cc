@@ -117,6 +117,7 @@ void TunnelStream::tls_to_plain(Buffer& buffer) {
     for (;;) {
         const ssize_t size = read_some(tls_.data(), buffer.space());
         if (size < 0) return break_off(tls_failure(tls_));
+        if (size == 0 && why_ended(tls_)) return break_off(tls_failure(tls_));
         if (size == 0) break;
         if (!send_plain(buffer.first(size))) return break_off(plain_failure());
         last_moved_ = Clock::now();

@@ -209,8 +209,7 @@ class Sockets(Programs):
         self.assertEqual(what, "asked, then the end")
 
     def test_a_server_has_its_clients_address(self):
-        script = "import socket, sys; sys.stdout.write('%s %s %s %s' % (socket.socket(fileno=0).getpeername() + " \
-                 "socket.socket(fileno=1).getsockname()))"
+        script = "import socket; data = socket.socket(fileno=0); print(*data.getpeername(), *data.getsockname()); data.detach()"
         server = self.listener("python3", "-c", script)
         with socket.create_connection(("127.0.0.1", server.port)) as ours:
             done = self.tlsclient("-n", NAME, "-F", str(ours.fileno()), input="", pass_fds=[ours.fileno()])
@@ -288,13 +287,13 @@ class Relay(Programs):
             try:
                 return peer.read_all()
             except ssl.SSLError as error:
-                return type(error)
+                return str(error)
         port, peer = self.serve(script)
         process, into, out = self.start(port, "pipes")
         self.assertEqual(out.read(5), b"there")
         process.signal(signal.SIGKILL)
         process.wait()
-        self.assertEqual(peer.result(), ssl.SSLEOFError)
+        self.assertRegex(peer.result(), "(?i)unexpected.eof")
         self.tlsfs.wait_until_empty()
 
     def test_a_reader_that_is_gone_ends_it(self):

@@ -261,8 +261,8 @@ void Relay::give_to_program(std::span<const std::byte> plaintext) {
     }
 }
 
-// It takes nothing any more. What a data socket's program wrote is still read, up to its end; of a descriptor
-// that was given we know no more than that it is broken.
+// It takes nothing any more. What a data socket's program wrote is still read, up to its end; of a
+// descriptor that was given we know no more than that it is broken.
 void Relay::plain_broke(int code) {
     if (!gone_ && plain_.kind() == PlainSide::Kind::given) {
         why_over_ = fmt::format("plain side: {}", std::strerror(code));

@@ -225,7 +225,7 @@ class Connection final : public Reactor::Handler,
     std::shared_ptr<StateWatcher> watcher_;
     State told_ = State::established;  // what the watcher knows
     bool trial_ = false;
-    bool held_by_plain_ = false;       // a data socket or a given descriptor counts as one opened()
+    bool held_by_plain_ = false;  // a data socket or a given descriptor counts as one opened()
     Stats stats_;
     std::unique_ptr<KernelEnd> kernel_;
     std::unique_ptr<RecordStream> handed_over_;  // what the kernel leaves to us: tickets, the chain

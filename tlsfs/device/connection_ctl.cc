@@ -308,9 +308,9 @@ Result<Connection::Progress> Connection::apply(const command::Engine& engine, Tu
 Result<Connection::Progress> Connection::apply(const command::Client& client, Turn) {
     if (!carrier_.valid() && !trial_) return failure(ENOTCONN, "client: no carrier yet");
     if (client.name) return start_handshake(Role::client, *client.name);
-    return start_handshake(Role::client,
-                           default_name_.empty() && carrier_.valid() ? carrier_.remote_ip()
-                                                                      : default_name_);
+    return start_handshake(Role::client, default_name_.empty() && carrier_.valid()
+                                             ? carrier_.remote_ip()
+                                             : default_name_);
 }
 
 Result<Connection::Progress> Connection::apply(const command::Server&, Turn) {

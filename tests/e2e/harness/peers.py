@@ -33,6 +33,7 @@ def client_context(certs, *, version=None, leaf=None, alpn=None, ciphers=None):
 
 
 def _limit(context, version, alpn, ciphers):
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # Python's default takes a bare end for close_notify
     if version:
         context.minimum_version = context.maximum_version = version
     if alpn:
