@@ -11,7 +11,7 @@ namespace tlsfs {
 namespace {
 
 // How long `status` still says why a connection broke, where nobody was told.
-constexpr std::chrono::seconds kRemembered{60};
+constexpr std::chrono::seconds kRemembered{10};
 
 // Of the socketpair behind the file data: what a program may write before it waits, in bytes. The
 // kernel may allow less.
