@@ -22,8 +22,8 @@ inline constexpr std::size_t kChunk = 128UL * 1024;
 // The errno of a failed read or write of data, with the cause as status tells it.
 [[nodiscard]] Failure why_broken(const Connection& connection);
 
-// After data has read 0. A TCP socket tells of a reset once: where a thread that writes has met it, a
-// thread that reads sees an end.
+// After data has read 0. A TCP socket tells of a reset once: where a thread that writes has met it,
+// a thread that reads sees an end.
 [[nodiscard]] Failure why_ended(const Connection& connection);
 
 }  // namespace tlsfs::cmd
