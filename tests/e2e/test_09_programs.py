@@ -252,10 +252,7 @@ class Relay(Programs):
         ours.close()
         return process, stream, stream
 
-    def each(self):
-        for ends in ("pipes", "sockets"):
-            with self.subTest(ends):
-                yield ends
+    ENDS = ("pipes", "sockets")
 
     def test_the_peers_end_is_the_end_while_stdin_is_still_open(self):
         def script(peer):
@@ -263,23 +260,25 @@ class Relay(Programs):
             peer.write(b"bye\n")
             peer.close_notify()
             return line, peer.read()
-        for ends in self.each():
-            port, peer = self.serve(script)
-            process, into, out = self.start(port, ends)
-            into.write(b"hello\n")
-            into.flush()
-            self.assertEqual(out.read(4), b"bye\n")
-            self.assertEqual(process.wait(), 0, process.output())
-            self.assertEqual(peer.result(), (b"hello\n", b""), "our close_notify came too")
+        for ends in self.ENDS:
+            with self.subTest(ends):
+                port, peer = self.serve(script)
+                process, into, out = self.start(port, ends)
+                into.write(b"hello\n")
+                into.flush()
+                self.assertEqual(out.read(4), b"bye\n")
+                self.assertEqual(process.wait(), 0, process.output())
+                self.assertEqual(peer.result(), (b"hello\n", b""), "our close_notify came too")
 
     def test_a_stream_cut_short_is_an_error_after_all_that_came(self):
-        for ends in self.each():
-            port, _ = self.serve(lambda peer: peer.write(b"half"))
-            process, _, out = self.start(port, ends)
-            self.assertEqual(out.read(4), b"half")
-            self.assertEqual(process.wait(), 98)
-            self.assertEqual(len(process.output().splitlines()), 1, process.output())
-            self.assertRegex(process.output(), f"localhost:{port}: .")
+        for ends in self.ENDS:
+            with self.subTest(ends):
+                port, _ = self.serve(lambda peer: peer.write(b"half"))
+                process, _, out = self.start(port, ends)
+                self.assertEqual(out.read(4), b"half")
+                self.assertEqual(process.wait(), 98)
+                self.assertEqual(len(process.output().splitlines()), 1, process.output())
+                self.assertRegex(process.output(), f"localhost:{port}: .")
 
     def test_what_was_killed_looks_cut_short_to_the_peer(self):
         def script(peer):
@@ -297,13 +296,14 @@ class Relay(Programs):
         self.tlsfs.wait_until_empty()
 
     def test_a_reader_that_is_gone_ends_it(self):
-        for ends in self.each():
-            port, _ = self.serve(lambda peer: [peer.write(bytes(1 << 16)) for _ in range(64)])
-            process, into, out = self.start(port, ends)
-            out.read(1)
-            out.close()
-            self.assertIn(process.wait(), (-signal.SIGPIPE, 111), process.output())
-            self.tlsfs.wait_until_empty()
+        for ends in self.ENDS:
+            with self.subTest(ends):
+                port, _ = self.serve(lambda peer: [peer.write(bytes(1 << 16)) for _ in range(64)])
+                process, into, out = self.start(port, ends)
+                out.read(1)
+                out.close()
+                self.assertIn(process.wait(), (-signal.SIGPIPE, 111), process.output())
+                self.tlsfs.wait_until_empty()
 
     def test_much_goes_both_ways_between_pipes_and_between_files(self):
         server = self.listener("cat")

@@ -214,6 +214,57 @@ TEST_CASE("attach front: an attempt that fails says why, and leaves nothing") {
     CHECK(client.ask("open bare\n").starts_with("ok "));
 }
 
+TEST_CASE("attach front: a check does what goes before the first record, and leaves nothing") {
+    Served served;
+    const Client client = served.client();
+    const UniqueFd cert = text_file(world().server.pem()), other = text_file(world().server.pem()),
+                   key = text_file(world().server.key_pem());
+    CHECK(client.ask("check\ncert -\nkey -\nserver\n", {cert.get(), key.get()}) == "ok");
+    CHECK(client.ask("check\ncert -\nserver\n", {other.get()}).starts_with("EINVAL "));
+    CHECK(client.ask("check\nclient a.test\n") == "ok");
+    CHECK(client.ask("check\nclient\n").starts_with("EINVAL client: no name"));
+    CHECK(client.ask("check\nverify maybe\n").starts_with("EINVAL verify"));
+    CHECK(client.ask("check 5\n").starts_with("EINVAL "));
+    CHECK(served.device.registry.list(0).empty());
+    CHECK(client.ask("open bare\n").starts_with("ok "));
+}
+
+TEST_CASE("attach front: a tied connection ends with its guest, another does not") {
+    Served served;
+    const UniqueFd ca = text_file(world().authority.pem());
+    for (const bool tied : {false, true}) {
+        CAPTURE(tied);
+        Client client = served.client();
+        const Client server = served.client();
+        const UniqueFd cert = text_file(world().server.pem()),
+                       key = text_file(world().server.key_pem());
+        auto [near, far] = socket_pair();
+        auto [plain, program] = socket_pair();
+        auto [other_plain, other_program] = socket_pair();
+        server.send("open\ncert\nkey\nfd\nplain\nserver\n",
+                    {cert.get(), key.get(), far.get(), other_plain.get()});
+        REQUIRE(lseek(ca.get(), 0, SEEK_SET) == 0);
+        client.send(
+            std::string("open\n") + (tied ? "tied\n" : "") + "ca\nfd\nplain\nclient server.test\n",
+            {ca.get(), near.get(), plain.get()});
+        REQUIRE(client.receive().text.starts_with("ok "));
+        REQUIRE(server.receive().text.starts_with("ok "));
+        for (UniqueFd* given : {&near, &far, &plain, &other_plain}) given->reset();
+        client.close();
+        std::string state;
+        if (tied) {
+            // Cut, not closed: the other side is told so, and then it is over.
+            std::string latest;
+            while (!(latest = server.receive().text).empty()) state = latest;
+            CHECK(has_line(state, "State: Error"));
+        } else {
+            REQUIRE(write(program.get(), "still", 5) == 5);
+            std::array<char, 8> bytes{};
+            CHECK(read(other_program.get(), bytes.data(), bytes.size()) == 5);
+        }
+    }
+}
+
 TEST_CASE("attach front: closing ends an attempt, and what waits for its end") {
     Served served;
     Client client = served.client();

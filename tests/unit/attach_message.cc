@@ -63,15 +63,41 @@ TEST_CASE("attach message: lines name the descriptors that came with it, in orde
     CHECK_FALSE(parsed("open\nfd\n", 1).chooses_plain);
 }
 
+TEST_CASE("attach message: tied is a line of open alone, and none of ctl's") {
+    CHECK(parsed("open\ntied\nserver\n").tied);
+    CHECK(parsed("open\ntied\nserver\n").lines == "server\n");
+    CHECK_FALSE(parsed("open\nserver\n").tied);
+    for (const char* text : {"ctl 5\ntied\n", "check\ntied\n", "open\ntied now\n"}) {
+        check_refused(text);
+    }
+}
+
 TEST_CASE("attach message: lines that are no ctl are left for ctl to refuse") {
     CHECK(parsed("open\nwhat is this\n\n'open quote\n").lines == "what is this\n\n'open quote\n");
 }
 
 TEST_CASE("attach message: what is refused") {
-    for (const char* text :
-         {"", "\n", "what", "status", "status x", "status -1", "status 01", "status 1 2",
-          "status 4294967296", "list 5", "open it", "open bare bare", "list\nlist", "status 1\n\n",
-          "'open", "5 6", "OPEN", "ctl", "socket 1\nclose"}) {
+    for (const char* text : {"",
+                             "\n",
+                             "what",
+                             "status",
+                             "status x",
+                             "status -1",
+                             "status 01",
+                             "status 1 2",
+                             "status 4294967296",
+                             "list 5",
+                             "open it",
+                             "open bare bare",
+                             "list\nlist",
+                             "status 1\n\n",
+                             "'open",
+                             "5 6",
+                             "OPEN",
+                             "ctl",
+                             "socket 1\nclose",
+                             "check 1",
+                             "check bare"}) {
         check_refused(text);
     }
     check_refused(std::string("list\0", 5));
