@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The one place that knows how the engines differ in what a program may see."""
 
-import os
 import socket
 
 from .config import ENGINE
@@ -25,11 +24,8 @@ class Engine:
 
     @property
     def rekeys(self):
-        """Can the peer change its keys? kTLS can from Linux 6.14 on."""
-        if self.name == "user":
-            return True
-        release = os.uname().release.split("-")[0].split(".")
-        return (int(release[0]), int(release[1])) >= (6, 14)
+        """Can keys be changed? kTLS can from Linux 6.14 on; the module cannot yet."""
+        return self.name == "user"
 
 
 engine = Engine(ENGINE)
