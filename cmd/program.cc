@@ -71,15 +71,13 @@ bool put(UniqueFd fd, int target) {
     return dup2(fd.get(), target) >= 0;
 }
 
-// A second descriptor for data. The file `data` is opened once more: cat(1) refuses an input file
-// that is its output.
-UniqueFd second_descriptor(int data) {
+// A second descriptor for data. The file `data` is opened once more by its path, which makes
+// another inode: cat(1) refuses an input file that is its output.
+UniqueFd second_descriptor(const Connection& connection) {
     struct stat info{};
-    if (fstat(data, &info) == 0 && S_ISREG(info.st_mode)) {
-        return UniqueFd(
-            open(("/proc/self/fd/" + std::to_string(data)).c_str(), O_RDWR | O_CLOEXEC));
-    }
-    return UniqueFd(fcntl(data, F_DUPFD_CLOEXEC, 0));
+    if (fstat(connection.data(), &info) != 0) return {};
+    if (S_ISSOCK(info.st_mode)) return UniqueFd(fcntl(connection.data(), F_DUPFD_CLOEXEC, 0));
+    return UniqueFd(open(connection.path_of("data").c_str(), O_RDWR | O_CLOEXEC));
 }
 
 // Both of a connection's places at once: neither may be overwritten before it has moved.
@@ -132,7 +130,7 @@ void export_environment(const Tags& tags) {
 
 int become(const std::vector<std::string>& program, Connection connection, DescriptorPair place) {
     export_environment(connection.agreed());
-    UniqueFd out = second_descriptor(connection.data());
+    UniqueFd out = second_descriptor(connection);
     if (!out.valid()) return complain_of_system("data");
     UniqueFd in(connection.release());
     if (!put_both(std::move(in), std::move(out), place)) return complain_of_system("dup2");

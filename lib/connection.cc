@@ -123,8 +123,8 @@ const std::map<std::string, std::string>& Connection::agreed() const noexcept {
     return parts_->agreed;
 }
 
-std::string Connection::peer_path() const {
-    return parts_->directory.empty() ? std::string() : parts_->directory + "/peer";
+std::string Connection::path_of(const std::string& file) const {
+    return parts_->directory.empty() ? std::string() : parts_->directory + "/" + file;
 }
 
 std::optional<std::string> Connection::peer(Failure& why) const {

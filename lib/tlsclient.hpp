@@ -108,8 +108,9 @@ class TLSFS_API Connection {
     // The peer's certificates as PEM, leaf first. Empty if it has shown none.
     [[nodiscard]] std::optional<std::string> peer(Failure& why) const;
 
-    // The path of N/peer, which says the same. Empty if the companion has no mount.
-    [[nodiscard]] std::string peer_path() const;
+    // The path of one of the connection's files: "peer", "data". Empty if the companion has no
+    // mount.
+    [[nodiscard]] std::string path_of(const std::string& file) const;
 
     [[nodiscard]] std::optional<std::map<std::string, std::uint64_t>> stats(Failure& why) const;
 

@@ -341,6 +341,54 @@ class Relay(Programs):
             os.close(end)
 
 
+class WithoutMountOrSockets(Programs):
+    """The commands, where there is no mount, and where no network namespace can be made."""
+
+    def test_a_companion_without_a_mount_serves_them(self):
+        path = self.dir / "socket"
+        companion = self.spawn([program("tlsfs"), "-f", "--ca-file", self.certs.ca, "--no-mount", path])
+        until(path.exists, "the companion listens")
+        os.environ["TLSFS"] = str(path)
+        server = self.listener("cat")
+        for program_words in ((), ("sh", "-c", "echo there; exec 1>&2; read -r line; echo $line")):
+            done = self.tlsclient(f"localhost:{server.port}", *program_words, input="there\n")
+            self.assertRan(done)
+            self.assertEqual(done.stdout + done.stderr, "there\n")
+        refused = self.run_program([program("tlssrv"), "-c", self.certs("good.pem"), "-k", self.certs("rsa.key"), "-l", "127.0.0.1:0", "cat"])
+        self.assertEqual(refused.returncode, 98, refused.stderr)
+        companion.signal(signal.SIGTERM)
+        self.assertEqual(companion.wait(), 0, companion.output())
+
+    # All of it in namespaces of its own: the mount, and a limit that leaves no network namespace.
+    SCRIPT = """
+        echo 0 >/proc/sys/user/max_net_namespaces
+        mkdir tree
+        $tlsfs -f --ca-file $ca tree 2>log & tlsfs=$!
+        while ! [ -e tree/clone ]; do sleep 0.05; done
+        export TLSFS=$PWD/tree
+        $tlssrv -c $cert -k $key -l 127.0.0.1:$port cat & tlssrv=$!
+        while ! (: <>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do sleep 0.05; done
+        echo between pipes | $tlsclient localhost:$port | cat
+        echo from a file >in; $tlsclient localhost:$port <in
+        $tlsclient localhost:$port bash -c 'echo by a program; read -r line; echo "$line" >&2' 2>&1
+        kill $tlssrv $tlsfs
+        wait
+        cat log
+    """
+
+    def test_where_no_data_socket_can_be_made_programs_get_the_file_data(self):
+        words = {"ca": self.certs.ca, "cert": self.certs("good.pem"), "key": self.certs("good.key"), "port": str(free_port()),
+                 **{name: program(name) for name in ("tlsfs", "tlsclient", "tlssrv")}}
+        done = self.run_program(["unshare", "--user", "--map-root-user", "--mount", "bash", "-ec", self.SCRIPT],
+                                environment={name: str(word) for name, word in words.items()}, cwd=self.dir)
+        if "unshare" in done.stderr:
+            self.skipTest(f"no user namespaces here: {done.stderr.strip()}")
+        self.assertRan(done)
+        lines = done.stdout.splitlines()
+        self.assertEqual(lines[:3], ["between pipes", "from a file", "by a program"], done.stderr)
+        self.assertRegex(lines[3], "without data sockets")
+
+
 class Exits(Programs):
     """Exit codes, and errors in one line."""
 

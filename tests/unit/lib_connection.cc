@@ -113,7 +113,7 @@ TEST_CASE("a client is one message and one answer") {
     CHECK(connection->number() == 7);
     CHECK(connection->agreed().at("Version") == "TLSv1.3");
     CHECK(connection->agreed().at("Peer") == "CN=?[1m");
-    CHECK(connection->peer_path().empty());
+    CHECK(connection->path_of("peer").empty());
     CHECK(same_file(connection->data(), plain.one.get()));
     CHECK((fcntl(connection->data(), F_GETFD) & FD_CLOEXEC) != 0);
     const UniqueFd data(connection->release());
