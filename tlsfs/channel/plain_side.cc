@@ -10,7 +10,8 @@ namespace tlsfs {
 namespace {
 
 // While our process lives we say how a stream ends. Should it die, the kernel closes for us, and a
-// FIN would look like the peer's close_notify: SO_LINGER with a timeout of 0 makes it a reset.
+// FIN would look like the peer's close_notify: SO_LINGER with a timeout of 0 makes it a reset. A
+// data socket has it from its beginning.
 void reset_at_death(int fd) {
     const ::linger at_once{1, 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
@@ -27,7 +28,7 @@ std::size_t receive_window(int fd) {
 }  // namespace
 
 PlainSide::PlainSide(Kind kind, Carrier stream) : kind_(kind), stream_(std::move(stream)) {
-    if (kind_ != Kind::file) reset_at_death(stream_.write_fd());
+    if (kind_ == Kind::given) reset_at_death(stream_.write_fd());
 }
 
 Transfer PlainSide::read(std::span<std::byte> into) {

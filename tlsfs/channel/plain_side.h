@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The plain side of a connection: the descriptor that carries the plaintext. tls(4), "The plain
-// side".
+// The plain side of a connection, tls(4): the descriptor that carries the plaintext.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "io/carrier.h"
 
@@ -19,7 +17,8 @@ class PlainSide {
     };
 
     PlainSide() = default;
-    // `file` and `socket`: a nonblocking socket of our own.
+    // `file` and `socket`: a nonblocking socket of our own; that of `socket` comes from
+    // io/socket_pairs.
     PlainSide(Kind kind, Carrier stream);
 
     [[nodiscard]] Kind kind() const { return kind_; }

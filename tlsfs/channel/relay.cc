@@ -77,11 +77,6 @@ void Relay::work_later() {
     });
 }
 
-bool Relay::begun() const {
-    const std::scoped_lock guard(lock_);
-    return begun_;
-}
-
 void Relay::set_idle_limit(milliseconds limit) {
     const std::scoped_lock guard(lock_);
     idle_limit_ = limit;
@@ -249,9 +244,8 @@ Relay::Moved Relay::receive() {
 }
 
 void Relay::give_to_program(std::span<const std::byte> plaintext) {
-    if (gone_)
-        return;  // a peer that is stuck in writing would not read: so its bytes are taken all the
-                 // same
+    // Taken and discarded: a peer that is stuck in writing would not read what is still to be sent.
+    if (gone_) return;
     const Transfer sent = plain_.write(plaintext);
     if (sent.outcome == Outcome::bytes) plaintext = plaintext.subspan(sent.count);
     if (sent.outcome == Outcome::bytes || sent.outcome == Outcome::would_block) {
@@ -357,7 +351,8 @@ void Relay::watch_progress() {
     if (gone_ && gone_since_ == Reactor::Clock::time_point{}) gone_since_ = Reactor::Clock::now();
     const auto limit = gone_ ? kNoProgress : idle_limit_;
     if (dropped_ || limit == milliseconds{0}) return;
-    const auto left = std::chrono::ceil<milliseconds>(last_moved_ + limit - Reactor::Clock::now());
+    const auto left =
+        std::chrono::ceil<milliseconds>(still_since() + limit - Reactor::Clock::now());
     progress_timer_ =
         reactor_.after(std::max(left, milliseconds{1}),
                        [weak = weak_from_this(), kept = released_ ? shared_from_this() : nullptr] {
@@ -372,7 +367,7 @@ void Relay::check_progress() {
         const std::scoped_lock guard(lock_);
         progress_timer_ = 0;
         const auto limit = gone_ ? kNoProgress : idle_limit_;
-        stuck = limit > milliseconds{0} && now - last_moved_ >= limit;
+        stuck = limit > milliseconds{0} && now - still_since() >= limit;
         stuck = stuck || (gone_ && now - gone_since_ >= kLongest);
         if (!stuck) watch_progress();
     }

@@ -9,12 +9,13 @@
 // than a sleeping thread wakes.
 //
 // Endings. Each direction ends once.
-//   outward  end of the plain side's input, or close(): close_notify is sent behind everything
-//   read.
-//            A reset of a given plain side: hangup, no close_notify.
-//   inward   close_notify: the program reads 0 after everything received. A failure: the program
-//   reads
-//            ECONNRESET after everything received, where its descriptor can say that.
+//
+// Outward: at the end of the plain side's input, or after close(), close_notify is sent behind
+// everything that was read. A reset of a given plain side is a hangup, without close_notify.
+//
+// Inward: after close_notify the program reads 0, behind everything received. After a failure it
+// reads ECONNRESET there, where its descriptor can say that.
+//
 // When the program has closed its end, what it wrote still goes out, then the transport lingers
 // (channel/linger). The relay's timer keeps it alive until then, and gives up when nothing moves
 // for 30 seconds.
@@ -24,8 +25,8 @@
 // kRounds pieces.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -69,7 +70,6 @@ class Relay final : public Reactor::Handler, public std::enable_shared_from_this
 
     // Nothing is received before there is a plain side. False: there is one, or the relay is over.
     [[nodiscard]] bool begin(PlainSide plain);
-    [[nodiscard]] bool begun() const;
     // Hangs up when nothing has moved for so long; 0: never.
     void set_idle_limit(std::chrono::milliseconds limit);
 
@@ -130,6 +130,10 @@ class Relay final : public Reactor::Handler, public std::enable_shared_from_this
     void close_plain(bool with_reset);
     [[nodiscard]] bool is_over() const;
     void look_again_later();
+    // Since when nothing has moved; for a program that has gone, not longer than it has been gone.
+    [[nodiscard]] Reactor::Clock::time_point still_since() const {
+        return std::max(last_moved_, gone_since_);
+    }
     void watch_progress();
     void rearm();
 
