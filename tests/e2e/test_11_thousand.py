@@ -11,7 +11,7 @@ from harness.bulk import echo_server
 from harness.processes import descriptors, resident_kib, threads
 from harness.wait import until
 
-PROCESSES, EACH, ROUNDS = scaled(64), 16, 4
+PROCESSES, EACH, ROUNDS = scaled(64), max(4, scaled(16)), 4
 
 # An ordinary session's limits: few descriptors at first, more for who asks.
 ORDINARY = ["bash", "-c", "ulimit -Sn 1024; exec \"$@\"", "bash"]

@@ -279,14 +279,14 @@ TEST_CASE("attach front: closing ends an attempt, and what waits for its end") {
     while (read(far.get(), hello.data(), hello.size()) > 0) continue;  // until it is closed
 
     // A descriptor with PEM that never ends.
-    auto [read_end, write_end] = pipe_pair();
+    auto ends = pipe_pair();
     Client second = served.client();
-    second.send("open bare\nca\n", {read_end.get()});
+    second.send("open bare\nca\n", {ends.a.get()});
     until([&] { return !served.device.registry.list(0).empty(); });
     second.close();
     until([&] { return served.device.registry.list(0).empty(); });
-    read_end.reset();
-    until([&] { return write(write_end.get(), "x", 1) < 0; });  // ours is closed too
+    ends.a.reset();
+    until([&] { return write(ends.b.get(), "x", 1) < 0; });  // ours is closed too
 }
 
 TEST_CASE("attach front: a bare connection ends with the guest that opened it") {

@@ -12,9 +12,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstLook{1};
-constexpr milliseconds kLongestPause{200};
-constexpr milliseconds kNoProgress{30'000};
-constexpr milliseconds kLongest{300'000};
 constexpr milliseconds kAfterAlert{500};
 // A peer may delay an acknowledgement by 40 ms or more. What was sent this long ago has arrived, or
 // will be sent again by the kernel after close(2).
@@ -57,7 +54,7 @@ class Lingering {
         } else if (waited_ > milliseconds{0}) {
             pause_ = std::min(2 * pause_, kLongestPause);
         }
-        return still_ >= kNoProgress || waited_ >= kLongest || lingering > kMaxLingering ||
+        return still_ >= kLongestStill || waited_ >= kLongestKept || lingering > kMaxLingering ||
                lingering_bytes > kMaxBytes;
     }
 

@@ -8,14 +8,22 @@
 // section 2.17 says what a reset does).
 #pragma once
 
+#include <chrono>
+
 #include "io/byte_queue.h"
 #include "io/carrier.h"
 #include "io/reactor.h"
 
 namespace tlsfs {
 
-// Never waits. Keeps `transport` until `unsent` is delivered, or nothing has gone out for 30
-// seconds, or for 5 minutes in all.
+// How long bytes that nobody waits for any more are kept: while some go out, but not for ever.
+constexpr std::chrono::milliseconds kLongestStill{30'000};
+constexpr std::chrono::milliseconds kLongestKept{300'000};
+// How long there is at most between two looks at a peer of which no event tells.
+constexpr std::chrono::milliseconds kLongestPause{200};
+
+// Never waits. Keeps `transport` until `unsent` is delivered, or one of the limits above is
+// reached.
 void linger(Reactor& reactor, Carrier transport, ByteQueue unsent, bool after_alert);
 
 [[nodiscard]] bool anything_lingers();

@@ -21,10 +21,6 @@ using Outcome = Transfer::Outcome;
 
 // The answer to a small message comes within this time where both ends are near.
 constexpr std::chrono::microseconds kAwake{30};
-// After the program has gone.
-constexpr milliseconds kNoProgress{30'000};
-constexpr milliseconds kLongest{300'000};
-constexpr milliseconds kLongestPause{200};
 constexpr auto kEnds = static_cast<std::uint32_t>(EPOLLHUP) | static_cast<std::uint32_t>(EPOLLERR);
 
 // One a thread: bytes only pass through.
@@ -349,7 +345,7 @@ void Relay::look_again_later() {
 void Relay::watch_progress() {
     reactor_.cancel(std::exchange(progress_timer_, 0));
     if (gone_ && gone_since_ == Reactor::Clock::time_point{}) gone_since_ = Reactor::Clock::now();
-    const auto limit = gone_ ? kNoProgress : idle_limit_;
+    const auto limit = gone_ ? kLongestStill : idle_limit_;
     if (dropped_ || limit == milliseconds{0}) return;
     const auto left =
         std::chrono::ceil<milliseconds>(still_since() + limit - Reactor::Clock::now());
@@ -366,9 +362,9 @@ void Relay::check_progress() {
     {
         const std::scoped_lock guard(lock_);
         progress_timer_ = 0;
-        const auto limit = gone_ ? kNoProgress : idle_limit_;
+        const auto limit = gone_ ? kLongestStill : idle_limit_;
         stuck = limit > milliseconds{0} && now - still_since() >= limit;
-        stuck = stuck || (gone_ && now - gone_since_ >= kLongest);
+        stuck = stuck || (gone_ && now - gone_since_ >= kLongestKept);
         if (!stuck) watch_progress();
     }
     if (stuck) end(Error{ETIMEDOUT, "nothing moved for too long"});

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <limits>
 #include <span>
 
+#include "core/number.h"
 #include "core/status.h"
 
 namespace tlsfs {
@@ -17,8 +17,6 @@ namespace {
 using Words = std::span<const std::string>;
 using Problem = std::optional<std::string>;  // what is wrong with a value
 using Apply = Problem (*)(Words, Config&);
-
-constexpr auto kAnyNumber = std::numeric_limits<std::size_t>::max();
 
 std::optional<std::size_t> number(const std::string& word, std::size_t min, std::size_t max) {
     std::size_t value = 0;

@@ -7,7 +7,6 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <limits>
 #include <span>
 
 namespace tlsfs {
@@ -218,8 +217,6 @@ template <class Bare>
 Result<Command> parse_bare(Words) {
     return Bare{};
 }
-
-constexpr std::size_t kAnyNumber = std::numeric_limits<std::size_t>::max();
 
 struct VerbEntry {
     std::string_view name;

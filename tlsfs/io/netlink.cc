@@ -19,7 +19,7 @@
 namespace tlsfs::netlink {
 namespace {
 
-constexpr timeval kPatience{1, 0};            // the kernel answers at once
+constexpr timeval kKernelTimeout{1, 0};       // the kernel answers at once
 constexpr std::uint32_t kFirstWindow = 1024;  // segments
 
 // One request, with room for the few attributes that we send.
@@ -82,7 +82,7 @@ template <class Body>
 Result<> ask(Message<Body>& message, std::string_view what) {
     const UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
     if (!fd.valid()) return system_failure("netlink");
-    setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
+    setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kKernelTimeout, sizeof kKernelTimeout);
     if (send(fd.get(), &message.header(), message.header().nlmsg_len, 0) < 0) {
         return system_failure(std::string(what));
     }

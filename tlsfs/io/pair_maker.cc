@@ -13,7 +13,7 @@ namespace tlsfs {
 namespace {
 
 constexpr std::size_t kMaxNets = 8;      // kept; more live on with the sockets that are in them
-constexpr int kPatience = 200;           // ms; on the loopback a handshake is over at once
+constexpr int kPairTimeout = 200;        // ms; on the loopback a handshake is over at once
 constexpr int kStrangers = 4;            // connections of others that we meet at our listener
 constexpr int kReceiveBuffer = 1 << 20;  // bytes; where the namespace has no large ones
 constexpr int kSendBuffer = 64 << 10;    // bytes; then, of the program's end
@@ -108,7 +108,7 @@ Result<UniqueFd> new_socket(const Address& address) {
 
 bool wait_for(const UniqueFd& fd, short events) {
     pollfd entry{fd.get(), events, 0};
-    return poll(&entry, 1, kPatience) == 1;
+    return poll(&entry, 1, kPairTimeout) == 1;
 }
 
 in_port_t port_of(const Address& address) {

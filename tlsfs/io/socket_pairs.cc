@@ -17,7 +17,7 @@
 namespace tlsfs {
 namespace {
 
-constexpr timeval kPatience{5, 0};  // for the helper, which answers in microseconds
+constexpr timeval kHelperTimeout{5, 0};  // for the helper, which answers in microseconds
 
 struct Request {
     sockaddr_storage local{}, remote{};
@@ -167,8 +167,8 @@ Result<std::unique_ptr<SocketPairs>> SocketPairs::start() {
     if (helper < 0) return system_failure("fork");
     if (helper == 0) help(theirs.get());
     theirs.reset();
-    setsockopt(ours.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
-    setsockopt(ours.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
+    setsockopt(ours.get(), SOL_SOCKET, SO_RCVTIMEO, &kHelperTimeout, sizeof kHelperTimeout);
+    setsockopt(ours.get(), SOL_SOCKET, SO_SNDTIMEO, &kHelperTimeout, sizeof kHelperTimeout);
     std::unique_ptr<SocketPairs> pairs(new SocketPairs(helper, std::move(ours)));
     if (auto there = pairs->await_helper(); !there) return tl::unexpected(there.error());
     return pairs;

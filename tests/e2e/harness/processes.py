@@ -71,24 +71,19 @@ def memory_has(pid, needles):
             if "rw" not in permissions or "[v" in line:
                 continue
             start, end = (int(part, 16) for part in where.split("-"))
-            for name, needle in needles.items():
-                if name not in found and _range_has(memory, start, end, needle):
-                    found.add(name)
+            for block in _blocks(memory, start, end, max(map(len, needles.values()))):
+                found.update(name for name, needle in needles.items() if needle in block)
     return found
 
 
-def _range_has(memory, start, end, needle, step=1 << 24):
-    """Reads with an overlap, so that no needle hides on a boundary; holes (a sanitizer's shadow) are skipped."""
+def _blocks(memory, start, end, overlap, step=1 << 24):
+    """The bytes of a range, with an overlap, so that no needle hides on a boundary; holes are left out, and a
+    sanitizer's shadow."""
     if end - start > 1 << 36:
-        return False
-    at = start
-    while at < end:
+        return
+    for at in range(start, end, step):
         try:
             memory.seek(at)
-            block = memory.read(min(step + len(needle), end - at))
+            yield memory.read(min(step + overlap, end - at))
         except (OSError, ValueError, OverflowError):
-            block = b""
-        if needle in block:
-            return True
-        at += step
-    return False
+            continue
