@@ -2,6 +2,7 @@
 """Point 12: programs outside the repository use the library by pkg-config alone, and need no mount to begin with."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import unittest
 
 from harness import Case, program
 from harness.certs import NAME
-from harness.config import BUILD, HERE
+from harness.config import BUILD, HERE, SHARED
 from harness.mount import is_mounted
 from harness.peers import echo, server_context
 from harness.processes import command
@@ -29,9 +30,14 @@ class Library(Case):
         super().setUp()
         if not (BUILD / "meson-private").exists():
             self.skipTest(f"{BUILD} is no build directory of meson's")
-        self.installed = self.dir / "installed"
-        done = self.run_program(["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", self.installed])
-        self.assertRan(done)
+        shared = SHARED or self.dir
+        self.installed = shared / "installed"
+        with open(shared / "installed.lock", "w", encoding="ascii") as lock:  # the first one installs, for all
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self.installed.exists():
+                done = self.run_program(["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet",
+                                         "--destdir", self.installed])
+                self.assertRan(done)
         [description] = self.installed.rglob("tlsfs.pc")
         self.libraries = str(next(self.installed.rglob("libtlsfs.so")).parent)
         # Of a staged installation the paths begin below the stage.

@@ -7,6 +7,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("E2E_BUILD", HERE.parent.parent / "build")).resolve()
+# What the tests of one run have in common lies here.
+SHARED = Path(os.environ["E2E_SHARED"]) if "E2E_SHARED" in os.environ else None
 ENGINE = os.environ.get("E2E_ENGINE", "user")
 
 # Against hanging only; nothing asserts speed. A sanitizer's build may ask for more.
