@@ -7,6 +7,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "opening.h"
+#include "plan.h"
+
 namespace tlsfs::cmd {
 namespace {
 
@@ -16,6 +19,14 @@ std::vector<std::string*> file_names(RoleOptions& options) {
     }
     auto& server = std::get<ServerOptions>(options);
     return {&server.client_ca_file, &server.cert_file, &server.key_file};
+}
+
+Result<internal::Plan> plan_for(const RoleOptions& role, const std::string& host) {
+    const auto* client = std::get_if<ClientOptions>(&role);
+    if (client == nullptr) return internal::plan_server(std::get<ServerOptions>(role));
+    ClientOptions options = *client;
+    if (options.name.empty()) options.name = host;
+    return internal::plan_client(options, {});
 }
 
 std::string path_of(int fd) {
@@ -54,19 +65,17 @@ Failure Credentials::open(std::string& name) {
     return {};
 }
 
-std::optional<Connection> Credentials::shake_hands(int socket_fd, const std::string& host,
-                                                   Failure& why) const {
-    const auto transport = Transport::stream(socket_fd);
-    std::optional<Connection> connection;
-    if (const auto* role = std::get_if<ClientOptions>(&options_)) {
-        ClientOptions options = *role;
-        if (options.name.empty()) options.name = host;
-        connection = client(transport, options, why);
-    } else {
-        connection = server(transport, std::get<ServerOptions>(options_), why);
-    }
-    if (!connection) why = with_names(std::move(why));
-    return connection;
+Result<Credentials::Request> Credentials::begin(std::string_view first_line,
+                                                const std::string& host) const {
+    const auto plan = plan_for(options_, host);
+    if (!plan) return tl::unexpected(plan.error());
+    auto request = internal::begin_request(first_line, *plan);
+    if (!request) return tl::unexpected(request.error());
+    return Request{std::move(*request), plan->start};
+}
+
+std::string Credentials::explain(const Error& error) const {
+    return with_names({error.code, error.text}).text;
 }
 
 // A message is to name the file as its owner does.
