@@ -18,7 +18,7 @@ namespace tlsfs::cmd {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Kind = internal::AttachMessage::Kind;
+using Kind = internal::AttachReply::Kind;
 using std::chrono::milliseconds;
 
 // The companion watches the time of a handshake, and this the companion.
