@@ -41,12 +41,12 @@ class Credentials {
  private:
     struct File {
         UniqueFd fd;
-        std::string name;
+        std::string verb, name;
     };
 
     explicit Credentials(RoleOptions options) : options_(std::move(options)) {}
     [[nodiscard]] Failure open_all();
-    [[nodiscard]] Failure open(std::string& name);
+    [[nodiscard]] Failure open(std::string_view verb, std::string& name);
     [[nodiscard]] Failure with_names(Failure why) const;
 
     RoleOptions options_;  // with /proc/self/fd/N in place of names

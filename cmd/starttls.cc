@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "starttls.h"
 
-#include <strings.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <span>
+#include <tuple>
 
 #include "starttls_frames.h"
 #include "text.h"
@@ -142,8 +142,13 @@ constexpr std::array kProtocols{
         "ldap", Framing::ldap, Framing::ldap, kLdapExchanges, "", kLdapAnswers, "", "", {}},
 };
 
+// ASCII letters of either case are equal. Not strncasecmp(3): a message may hold NULs.
 bool begins_with(std::string_view text, std::string_view start) {
-    return text.size() >= start.size() && strncasecmp(text.data(), start.data(), start.size()) == 0;
+    const auto lower = [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+    };
+    return text.size() >= start.size() &&
+           std::ranges::equal(text.substr(0, start.size()), start, {}, lower, lower);
 }
 
 // The word of a line that says a command. Messages of a binary protocol are compared whole.

@@ -95,6 +95,8 @@ This::Outcome TunnelConnection::run_step() {
 
 void TunnelConnection::fail(const std::string& cause) {
     complain(cause);
+    // The companion has set it otherwise if it was given the socket.
+    if (plain().valid()) reset_at_close(plain().get());
     if (hangs_up_ || !number_) {
         over_ = true;
         return;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <tuple>
 #include <vector>
 
 #include "core/unique_fd.h"
@@ -43,7 +44,7 @@ bool follows(StartTlsTalk talk, const std::vector<Turn>& transcript) {
 std::string refusal(StartTlsTalk talk, const std::vector<std::string>& heard) {
     for (const std::string& bytes : heard) {
         if (const auto fed = talk.feed(bytes); !fed) return fed.error().text;
-        talk.take_output();
+        std::ignore = talk.take_output();
     }
     return {};
 }
