@@ -217,7 +217,9 @@ Result<> StartTlsTalk::feed(std::string_view bytes) {
         const auto taken = side_ == Side::server ? asked(**frame) : heard(**frame);
         if (!taken) return taken;
     }
-    return input_.empty() ? Result<>() : tl::unexpected(refusal("bytes came before TLS began"));
+    if (input_.empty()) return {};
+    output_.clear();  // the peer is not told to begin
+    return tl::unexpected(refusal("bytes came before TLS began"));
 }
 
 // As a client, or of a plain target.
