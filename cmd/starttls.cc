@@ -16,8 +16,6 @@ namespace tlsfs::cmd {
 
 using namespace std::string_view_literals;
 
-namespace {
-
 // What a server must answer: the line that ends the answer, those that may go before, and a line
 // that must be among them.
 struct Await {
@@ -38,8 +36,6 @@ struct Answer {
     std::string_view answer;
     Then then;
 };
-
-}  // namespace
 
 struct StartTlsProtocol {
     std::string_view name;

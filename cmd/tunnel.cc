@@ -180,6 +180,8 @@ void Tunnel::start(Accepted accepted) {
         return;
     }
     running_.back()->ready();
+    // What is over at once would otherwise keep its sockets until something else happens.
+    if (running_.back()->is_over()) running_.pop_back();
 }
 
 void Tunnel::reap() {
