@@ -7,15 +7,31 @@
 #include <cerrno>
 #include <cstring>
 
+#include "opening.h"
+#include "plan.h"
+
 namespace tlsfs::cmd {
 namespace {
 
-std::vector<std::string*> file_names(RoleOptions& options) {
+struct NamedFile {
+    std::string_view verb;  // of ctl, with which messages about it begin
+    std::string* name;
+};
+
+std::vector<NamedFile> named_files(RoleOptions& options) {
     if (auto* client = std::get_if<ClientOptions>(&options)) {
-        return {&client->ca_file, &client->cert_file, &client->key_file};
+        return {{"ca", &client->ca_file}, {"cert", &client->cert_file}, {"key", &client->key_file}};
     }
     auto& server = std::get<ServerOptions>(options);
-    return {&server.client_ca_file, &server.cert_file, &server.key_file};
+    return {{"ca", &server.client_ca_file}, {"cert", &server.cert_file}, {"key", &server.key_file}};
+}
+
+Result<internal::Plan> plan_for(const RoleOptions& role, const std::string& host) {
+    const auto* client = std::get_if<ClientOptions>(&role);
+    if (client == nullptr) return internal::plan_server(std::get<ServerOptions>(role));
+    ClientOptions options = *client;
+    if (options.name.empty()) options.name = host;
+    return internal::plan_client(options, {});
 }
 
 std::string path_of(int fd) {
@@ -35,14 +51,14 @@ std::shared_ptr<const Credentials> Credentials::load(const RoleOptions& options,
 }
 
 Failure Credentials::open_all() {
-    for (std::string* name : file_names(options_)) {
+    for (const auto& [verb, name] : named_files(options_)) {
         if (name->empty()) continue;
-        if (Failure why = open(*name)) return why;
+        if (Failure why = open(verb, *name)) return why;
     }
     return {};
 }
 
-Failure Credentials::open(std::string& name) {
+Failure Credentials::open(std::string_view verb, std::string& name) {
     // A pipe could be read by one handshake only, and must not be waited for.
     UniqueFd fd(::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (!fd.valid()) return {errno, name + ": " + std::strerror(errno)};
@@ -50,31 +66,29 @@ Failure Credentials::open(std::string& name) {
     if (fstat(fd.get(), &info) != 0) return {errno, name + ": " + std::strerror(errno)};
     if (!S_ISREG(info.st_mode)) return {EINVAL, name + ": not a regular file"};
     const std::string path = path_of(fd.get());
-    files_.push_back({std::move(fd), std::exchange(name, path)});
+    files_.push_back({std::move(fd), std::string(verb) + ":", std::exchange(name, path)});
     return {};
 }
 
-std::optional<Connection> Credentials::shake_hands(int socket_fd, const std::string& host,
-                                                   Failure& why) const {
-    const auto transport = Transport::stream(socket_fd);
-    std::optional<Connection> connection;
-    if (const auto* role = std::get_if<ClientOptions>(&options_)) {
-        ClientOptions options = *role;
-        if (options.name.empty()) options.name = host;
-        connection = client(transport, options, why);
-    } else {
-        connection = server(transport, std::get<ServerOptions>(options_), why);
-    }
-    if (!connection) why = with_names(std::move(why));
-    return connection;
+Result<Credentials::Request> Credentials::begin(std::string_view first_line,
+                                                const std::string& host) const {
+    const auto plan = plan_for(options_, host);
+    if (!plan) return tl::unexpected(plan.error());
+    auto request = internal::begin_request(first_line, *plan);
+    if (!request) return tl::unexpected(request.error());
+    return Request{std::move(*request), plan->start};
 }
 
-// A message is to name the file as its owner does.
+std::string Credentials::explain(const Error& error) const {
+    return with_names({error.code, error.text}).text;
+}
+
+// A message is to name the file as its owner does. The companion knows it by its verb.
 Failure Credentials::with_names(Failure why) const {
     for (const File& file : files_) {
-        const std::string path = path_of(file.fd.get()) + ":";
-        const auto at = why.text.find(path);
-        if (at != std::string::npos) why.text.replace(at, path.size(), file.name + ":");
+        for (const std::string& said : {path_of(file.fd.get()) + ":", file.verb}) {
+            if (why.text.starts_with(said)) why.text.replace(0, said.size(), file.name + ":");
+        }
     }
     if (why.text.empty()) why.text = std::strerror(why.code);
     return why;

@@ -128,12 +128,12 @@ std::string unix_addresses(const Endpoints& endpoints) {
     return bytes;
 }
 
-struct Addresses {
+struct AddressBlock {
     std::uint8_t family;
     std::string bytes;
 };
 
-Addresses addresses_of(Endpoints endpoints) {
+AddressBlock address_block(Endpoints endpoints) {
     endpoints = {without_mapping(endpoints.source), without_mapping(endpoints.destination)};
     const sa_family_t family = endpoints.source.family();
     if (family != endpoints.destination.family()) return {kUnspecified, {}};
@@ -238,7 +238,7 @@ std::string common_name(std::string_view subject) {
 }
 
 std::string proxy_header(const Endpoints& endpoints, const Tags& tags) {
-    const Addresses addresses = addresses_of(endpoints);
+    const AddressBlock addresses = address_block(endpoints);
     std::string rest = addresses.bytes;
     append_record(rest, kAlpn, tag(tags, "ALPN"));
     append_record(rest, kAuthority, tag(tags, "Name"));

@@ -1,44 +1,34 @@
 // SPDX-License-Identifier: MIT
 #include "proxy_reader.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
-#include <string>
 
 namespace tlsfs::cmd {
-namespace {
 
-Result<std::string> read_exactly(int socket_fd, std::size_t size, const Event& call_off,
-                                 Deadline deadline) {
-    std::string bytes(size, '\0');
-    for (std::size_t done = 0; done < size;) {
-        const Waited waited = wait_for(socket_fd, POLLIN, call_off, deadline);
-        if (waited != Waited::ready) {
-            errno = errno_of(waited);
-            return system_failure("PROXY header");
-        }
-        const ssize_t count = recv(socket_fd, &bytes[done], size - done, MSG_DONTWAIT);
+Result<bool> ProxyReader::read(int socket_fd) {
+    std::array<char, kProxyStart + kMaxProxyRest> buffer{};
+    while (bytes_.size() < wanted_) {
+        const std::size_t missing = wanted_ - bytes_.size();
+        const ssize_t count = recv(socket_fd, buffer.data(), missing, MSG_DONTWAIT);
         if (count == 0) return failure(EPROTO, "PROXY header: the stream ended in it");
-        if (count < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && errno == EAGAIN) return false;
         if (count < 0) return system_failure("PROXY header");
-        done += static_cast<std::size_t>(count);
+        bytes_.append(buffer.data(), static_cast<std::size_t>(count));
+        if (bytes_.size() != kProxyStart) continue;
+        const auto rest = proxy_rest_size(bytes_);
+        if (!rest) return tl::unexpected(rest.error());
+        wanted_ = kProxyStart + *rest;
     }
-    return bytes;
+    return true;
 }
 
-}  // namespace
-
-Result<std::optional<Endpoints>> read_proxy_header(int socket_fd, const Event& call_off,
-                                                   Deadline deadline) {
-    const auto start = read_exactly(socket_fd, kProxyStart, call_off, deadline);
-    if (!start) return tl::unexpected(start.error());
-    const auto size = proxy_rest_size(*start);
-    if (!size) return tl::unexpected(size.error());
-    const auto rest = read_exactly(socket_fd, *size, call_off, deadline);
-    if (!rest) return tl::unexpected(rest.error());
-    return parse_proxy_header(*start, *rest);
+Result<std::optional<Endpoints>> ProxyReader::endpoints() const {
+    const std::string_view bytes = bytes_;
+    return parse_proxy_header(bytes.substr(0, kProxyStart), bytes.substr(kProxyStart));
 }
 
 }  // namespace tlsfs::cmd

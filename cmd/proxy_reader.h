@@ -3,16 +3,24 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "core/result.h"
 #include "proxy_header.h"
-#include "waiting.h"
 
 namespace tlsfs::cmd {
 
-// The addresses that the header at the beginning of the stream tells; see parse_proxy_header().
-[[nodiscard]] Result<std::optional<Endpoints>> read_proxy_header(int socket_fd,
-                                                                 const Event& call_off,
-                                                                 Deadline deadline);
+class ProxyReader {
+ public:
+    // Takes what has come, without waiting. True when the header is complete.
+    [[nodiscard]] Result<bool> read(int socket_fd);
+
+    // The addresses that it tells; see parse_proxy_header().
+    [[nodiscard]] Result<std::optional<Endpoints>> endpoints() const;
+
+ private:
+    std::string bytes_;
+    std::size_t wanted_ = kProxyStart;
+};
 
 }  // namespace tlsfs::cmd

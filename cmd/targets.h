@@ -2,16 +2,13 @@
 // Where a tunnel connects to.
 #pragma once
 
-#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "core/result.h"
-#include "core/unique_fd.h"
-#include "listener.h"
-#include "waiting.h"
+#include "socket_address.h"
 
 namespace tlsfs::cmd {
 
@@ -24,28 +21,24 @@ struct Target {
 // [HOST]:PORT, /PATH or unix:PATH.
 [[nodiscard]] std::optional<Target> parse_target(const std::string& text);
 
-struct Connected {
-    UniqueFd socket_fd;
-    const Target* target;
-};
-
-// Several of which one is enough. Distinct threads may connect at the same time.
+// Several of which one is enough.
 class Targets {
  public:
     enum class Order : std::uint8_t { first, round_robin };
 
+    // `limit`: for each address of each.
     Targets(std::vector<Target> targets, Order order, std::chrono::milliseconds limit)
         : targets_(std::move(targets)), order_(order), limit_(limit) {}
 
-    // Tries one after the other, each address of each for `limit` at most, and says which did not
-    // answer. Names are looked up anew each time. Without success: the last one's failure.
-    [[nodiscard]] Result<Connected> connect(const Event& call_off);
+    // In the order in which they are to be tried now.
+    [[nodiscard]] std::vector<const Target*> next_order();
+    [[nodiscard]] std::chrono::milliseconds limit() const { return limit_; }
 
  private:
     std::vector<Target> targets_;
     Order order_;
     std::chrono::milliseconds limit_;
-    std::atomic<std::size_t> turn_ = 0;
+    std::size_t turn_ = 0;
 };
 
 }  // namespace tlsfs::cmd

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // tlstunnel(8): relays between plain and TLS, for programs that cannot be changed.
-#include <pthread.h>
 #include <sys/resource.h>
 
 #include <csignal>
@@ -14,17 +13,8 @@
 namespace tlsfs::cmd {
 namespace {
 
-// Two threads a connection: what they need is a fraction of what they would be given.
-void make_stacks_small() {
-    constexpr std::size_t kStack = 1024UL * 1024;  // of addresses; a sanitizer takes half of it
-    pthread_attr_t attributes{};
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, kStack);
-    pthread_setattr_default_np(&attributes);
-    pthread_attr_destroy(&attributes);
-}
-
-// A connection takes six at most, and the usual soft limit is for programs that use select(2).
+// A connection takes one, three while it is set up, and the usual soft limit is for programs that
+// use select(2).
 void allow_many_descriptors() {
     rlimit limit{};
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -37,7 +27,6 @@ int main_with(int argc, const char* const* argv) {
     const auto options = parse_tunnel_options(argc, argv, exit_code);
     if (!options) return exit_code;
     std::signal(SIGPIPE, SIG_IGN);
-    make_stacks_small();
     allow_many_descriptors();
     // What no connection could be made with is better said now than to every peer.
     Failure why;

@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <csignal>
 #include <ctime>
-#include <system_error>
 
 #include "report.h"
 
@@ -17,8 +16,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
-
-constexpr milliseconds kLastWait{2000};  // for threads whose connections were broken off
 
 // A service manager wants to know when a reload began, by this clock.
 void tell_of_reload() {
@@ -52,12 +49,15 @@ Entrance open_entrance(const TunnelOptions& options) {
     return entrance;
 }
 
-const std::array<Tunnel::Reaction, 5> Tunnel::kReactions{{
+const std::array<Tunnel::Reaction, 8> Tunnel::kReactions{{
     {SIGHUP, State::serving, &Tunnel::reload},
     {SIGTERM, State::serving, &Tunnel::stop},
     {SIGINT, State::serving, &Tunnel::stop},
     {SIGTERM, State::stopping, &Tunnel::end},
     {SIGINT, State::stopping, &Tunnel::end},
+    {SIGUSR1, State::serving, &Tunnel::leave},
+    {SIGTERM, State::leaving, &Tunnel::stop},
+    {SIGINT, State::leaving, &Tunnel::stop},
 }};
 
 Tunnel::Tunnel(const TunnelOptions& options, std::shared_ptr<const Credentials> credentials,
@@ -67,45 +67,47 @@ Tunnel::Tunnel(const TunnelOptions& options, std::shared_ptr<const Credentials> 
       signals_(std::move(signals)),
       targets_(options.targets, options.order, options.connect_timeout),
       acceptor_(std::move(entrance.sockets)),
-      names_(std::move(entrance.names)) {}
+      names_(std::move(entrance.names)),
+      share_{options, targets_, loop_} {}
 
 int Tunnel::run() {
     if (signals_.fd() < 0) return complain_of_system("signalfd");
-    const std::array others{signals_.fd(), finished_.fd()};
-    int exit_code = 0;
     sd_notify(0, "READY=1");
     while (state_ != State::over) {
-        if (!acceptor_.wait(others, is_full(), patience())) {
-            exit_code = complain_of_system("poll");
-            break;
-        }
-        reap();
+        if (!wait()) return complain_of_system("poll");
         follow_signals();
-        end_idle();
         if (state_ == State::serving) accept();
-        const bool time_is_up = running_.empty() || Clock::now() >= deadline_;
-        if (state_ == State::stopping && time_is_up) end();
+        const bool stops = state_ == State::stopping || state_ == State::leaving;
+        const bool time_is_up = waits_for_nobody() || Clock::now() >= deadline_;
+        if (stops && time_is_up) end();
     }
-    break_off_all();
-    if (!running_.empty()) _exit(exit_code);
-    return exit_code;
+    return 0;
+}
+
+// Waits, and does what connections have to do.
+bool Tunnel::wait() {
+    const std::array others{signals_.fd(), loop_.fd()};
+    if (!acceptor_.wait(others, is_full(), patience())) return false;
+    loop_.dispatch();
+    reap();
+    return true;
 }
 
 bool Tunnel::is_full() const {
     return running_.size() >= options_.max_connections;
 }
 
+bool Tunnel::waits_for_nobody() const {
+    if (state_ == State::stopping) return running_.empty();
+    return std::ranges::all_of(running_, [](const auto& each) { return each->is_handed_over(); });
+}
+
 // How long nothing needs to be looked at, if nothing happens.
 std::optional<milliseconds> Tunnel::patience() const {
-    std::optional<milliseconds> result;
-    if (options_.idle.count() > 0 && !running_.empty()) {
-        result = std::clamp(options_.idle / 4, milliseconds{10}, milliseconds{1000});
-    }
-    if (state_ == State::stopping) {
-        const auto left = std::chrono::ceil<milliseconds>(deadline_ - Clock::now());
-        result = std::clamp(left, milliseconds{0}, result.value_or(milliseconds{60'000}));
-    }
-    return result;
+    const Deadline next = std::min(deadline_, loop_.next_deadline().value_or(Deadline::max()));
+    if (next == Deadline::max()) return std::nullopt;
+    const auto left = std::chrono::ceil<milliseconds>(next - Clock::now());
+    return std::clamp(left, milliseconds{0}, milliseconds{60'000});
 }
 
 void Tunnel::follow_signals() {
@@ -131,18 +133,32 @@ void Tunnel::reload() {
 }
 
 void Tunnel::stop() {
-    sd_notify(0, "STOPPING=1");
-    names_.clear();  // while we still listen nobody takes one for left behind
-    acceptor_.close();
-    state_ = State::stopping;
-    deadline_ = Clock::now() + options_.grace;
+    stop_listening(State::stopping);
     if (!running_.empty()) {
         say("stopping, connections that go on: " + std::to_string(running_.size()));
     }
 }
 
+void Tunnel::leave() {
+    stop_listening(State::leaving);
+    say("leaving, connections that go on: " + std::to_string(running_.size()));
+}
+
+void Tunnel::stop_listening(State state) {
+    sd_notify(0, "STOPPING=1");
+    names_.clear();  // while we still listen nobody takes one for left behind
+    acceptor_.close();
+    state_ = state;
+    deadline_ = Clock::now() + options_.grace;
+}
+
 void Tunnel::end() {
+    const bool leaves = state_ == State::leaving;
     state_ = State::over;
+    if (leaves) {
+        std::erase_if(running_, [](const auto& each) { return each->is_handed_over(); });
+    }
+    break_off_all();
 }
 
 void Tunnel::accept() {
@@ -155,46 +171,29 @@ void Tunnel::accept() {
 
 void Tunnel::start(Accepted accepted) {
     const std::string peer = address_text(accepted.peer);
-    const std::size_t before = running_.size();
     try {
-        auto connection = std::make_unique<TunnelConnection>(
-            TunnelShare{options_, targets_, finished_}, credentials_, std::move(accepted));
-        Running& running = running_.emplace_back(Running{std::move(connection), {}});
-        running.thread = std::thread([it = running.connection.get()] { it->run(); });
+        running_.push_back(
+            std::make_unique<TunnelConnection>(share_, credentials_, std::move(accepted)));
     } catch (const std::exception& shortage) {
-        running_.resize(before);
         say(peer + ": " + shortage.what());
         acceptor_.rest();
+        return;
     }
+    running_.back()->ready();
+    // What is over at once would otherwise keep its sockets until something else happens.
+    if (running_.back()->is_over()) running_.pop_back();
 }
 
 void Tunnel::reap() {
-    finished_.clear();
-    std::erase_if(running_, [](Running& each) {
-        if (!each.connection->is_over()) return false;
-        each.thread.join();
-        return true;
-    });
+    std::erase_if(running_, [](const auto& each) { return each->is_over(); });
 }
 
-void Tunnel::end_idle() {
-    if (options_.idle.count() == 0) return;
-    const auto then = Clock::now() - options_.idle;
-    const Failure why{ETIMEDOUT, "idle for too long"};
-    for (const Running& each : running_) each.connection->break_off_if_idle_since(then, why);
-}
-
-// Both sides have been told when this returns. A thread that makes a handshake, or looks up a name,
-// may take longer; nothing depends on its end any more.
+// Both sides have been told when this returns, unless the companion does not answer.
 void Tunnel::break_off_all() {
-    const Failure why{ECANCELED, "broken off: the tunnel ends"};
-    for (const Running& each : running_) each.connection->break_off(why);
-    const std::array others{finished_.fd()};
-    const auto deadline = Clock::now() + kLastWait;
-    while (!running_.empty() && Clock::now() < deadline) {
-        const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
-        if (!acceptor_.wait(others, true, std::max(left, milliseconds{0}))) break;
-        reap();
+    for (const auto& each : running_) each->break_off("broken off: the tunnel ends");
+    reap();
+    deadline_ = Deadline::max();
+    while (!running_.empty() && wait()) {
     }
 }
 

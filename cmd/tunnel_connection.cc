@@ -1,160 +1,122 @@
 // SPDX-License-Identifier: MIT
 #include "tunnel_connection.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
-#include <cerrno>
 #include <exception>
-#include <tuple>
 #include <utility>
 
-#include "proxy_reader.h"
 #include "report.h"
-#include "transfer.h"
+#include "stream_options.h"
 
 namespace tlsfs::cmd {
-namespace {
 
-Error as_error(const Failure& why) {
-    return {why.code, why.text.empty() ? std::strerror(why.code) : why.text};
-}
+using This = TunnelConnection;
 
-// Small pieces go on at once, as they came; a peer that has vanished is noticed some day. Unix
-// sockets know neither option, and need none.
-void set_up(int socket_fd) {
-    constexpr int kOn = 1;
-    setsockopt(socket_fd, IPPROTO_TCP, TCP_NODELAY, &kOn, sizeof(kOn));
-    setsockopt(socket_fd, SOL_SOCKET, SO_KEEPALIVE, &kOn, sizeof(kOn));
-}
+const std::array<This::Step, 6> This::kClientSteps{{
+    {nullptr, &This::begin_connect, &This::connect},
+    {&This::negotiates, &This::begin_starttls, &This::talk},
+    {nullptr, &This::begin_open, &This::open},
+    {&This::negotiates, &This::greet, &This::nothing_more},
+    {&This::negotiates, &This::begin_hand_over, &This::hand_over},
+    {nullptr, &This::begin_watch, &This::watch},
+}};
 
-// Before anything can fail, so that a failure is a reset where the accepted side is the plain one.
-UniqueFd prepared(UniqueFd accepted, const TunnelOptions& options) {
-    set_up(accepted.get());
-    if (options.is_client()) reset_at_close(accepted.get(), true);
-    return accepted;
-}
+const std::array<This::Step, 8> This::kServerSteps{{
+    {&This::takes_proxy_header, &This::begin_proxy_header, &This::take_proxy_header},
+    {&This::negotiates, &This::begin_starttls, &This::talk},
+    {nullptr, &This::begin_open, &This::open},
+    {nullptr, &This::begin_connect, &This::connect},
+    {&This::tells_proxy_header, &This::introduce, &This::nothing_more},
+    {&This::negotiates, &This::begin_greeting, &This::talk},
+    {nullptr, &This::begin_hand_over, &This::hand_over},
+    {nullptr, &This::begin_watch, &This::watch},
+}};
 
-}  // namespace
+const std::array<This::Step, 1> This::kLastSteps{{
+    {nullptr, &This::begin_hang_up, &This::wait_for_end},
+}};
 
-TunnelConnection::TunnelConnection(TunnelShare share,
+TunnelConnection::TunnelConnection(const TunnelShare& share,
                                    std::shared_ptr<const Credentials> credentials,
                                    Accepted accepted)
     : share_(share),
       credentials_(std::move(credentials)),
-      accepted_(prepared(std::move(accepted.socket_fd), share_.options)),
+      accepted_(std::move(accepted.socket_fd)),
       endpoints_{accepted.peer, local_address(accepted_.get())},
-      peer_(address_text(accepted.peer)) {}
+      peer_(address_text(accepted.peer)),
+      interest_(share.loop, *this) {
+    set_up_stream(accepted_.get());
+    // Before anything can fail, so that a failure is a reset where the accepted side is the plain
+    // one.
+    if (share_.options.is_client()) reset_at_close(accepted_.get());
+}
 
-void TunnelConnection::run() noexcept {
+void TunnelConnection::ready() {
+    if (over_) return;
+    interest_.clear();
     try {
-        tunnel();
+        go_on();
     } catch (const std::exception& cause) {
-        complain(cause.what());
+        fail(cause.what());
     }
-    over_ = true;
-    share_.finished.set();
 }
 
-void TunnelConnection::tunnel() {
-    auto halves = share_.options.is_client() ? connect_and_be_client() : be_server_and_connect();
-    if (!halves) return complain(halves.error().text);
-    if (share_.options.verbose) announce(*halves);
-    if (const Failure why = relay(std::move(*halves))) complain(why.text);
+std::span<const This::Step> TunnelConnection::steps() const {
+    if (hangs_up_) return kLastSteps;
+    if (share_.options.is_client()) return kClientSteps;
+    return kServerSteps;
 }
 
-Result<TunnelConnection::Halves> TunnelConnection::connect_and_be_client() {
-    auto connected = share_.targets.connect(called_off_);
-    if (!connected) return tl::unexpected(connected.error());
-    set_up(connected->socket_fd.get());
-    const Target* target = connected->target;
-    auto tls = shake_hands(std::move(connected->socket_fd), target->address.host);
-    if (!tls) return failure(tls.error().code, target->text + ": " + tls.error().text);
-    return Halves{std::move(*tls), std::move(accepted_), target};
+bool TunnelConnection::is_handed_over() const {
+    return !hangs_up_ && step_ + 1 == steps().size();
 }
 
-Result<TunnelConnection::Halves> TunnelConnection::be_server_and_connect() {
-    if (share_.options.accept_proxy_header) {
-        const auto taken = take_proxy_header();
-        if (!taken) return tl::unexpected(taken.error());
+void TunnelConnection::go_on() {
+    while (!over_) {
+        const Outcome outcome = run_step();
+        if (!outcome) {
+            fail(credentials_->explain(outcome.error()));
+        } else if (*outcome) {
+            return interest_.set(**outcome);
+        } else {
+            begun_ = false;
+            over_ = ++step_ == steps().size();
+        }
     }
-    auto tls = shake_hands(std::move(accepted_), {});
-    if (!tls) return tl::unexpected(tls.error());
-    const auto without_target = [&tls](const Error& cause) {
-        // A close_notify would make an empty answer of what is none.
-        std::ignore = tls->hangup();
-        return tl::unexpected(cause);
-    };
-    auto connected = share_.targets.connect(called_off_);
-    if (!connected) return without_target(connected.error());
-    set_up(connected->socket_fd.get());
-    reset_at_close(connected->socket_fd.get(), true);
-    if (share_.options.proxy_header) {
-        const auto introduced = introduce(*tls, connected->socket_fd.get());
-        if (!introduced) return without_target(introduced.error());
+}
+
+This::Outcome TunnelConnection::run_step() {
+    const Step& step = steps()[step_];
+    if (step.wanted != nullptr && !(this->*step.wanted)()) return std::nullopt;
+    if (!std::exchange(begun_, true)) {
+        if (const auto begun = (this->*step.begin)(); !begun) return tl::unexpected(begun.error());
     }
-    return Halves{std::move(*tls), std::move(connected->socket_fd), connected->target};
+    return (this->*step.go)();
 }
 
-// The carrier is the companion's when this is over: a duplicate of ours would keep the peer from
-// seeing its end.
-Result<Connection> TunnelConnection::shake_hands(UniqueFd carrier, const std::string& host) const {
-    Failure why;
-    auto connection = credentials_->shake_hands(carrier.get(), host, why);
-    if (!connection) return tl::unexpected(as_error(why));
-    return std::move(*connection);
-}
-
-Result<> TunnelConnection::take_proxy_header() {
-    const auto deadline = std::chrono::steady_clock::now() + share_.options.handshake_timeout;
-    const auto told = read_proxy_header(accepted_.get(), called_off_, deadline);
-    if (!told) return tl::unexpected(told.error());
-    if (!*told) return {};
-    endpoints_ = **told;
-    peer_ = address_text(endpoints_.source) + " by way of " + peer_;
-    return {};
-}
-
-// Fits any socket's buffer, which is empty: this does not wait.
-Result<> TunnelConnection::introduce(const Connection& tls, int plain) const {
-    Failure why;
-    const auto tags = tls.status(why);
-    if (!tags) return tl::unexpected(as_error(why));
-    const std::string header = proxy_header(endpoints_, *tags);
-    if (!write_all(plain, header)) return system_failure("PROXY header");
-    return {};
-}
-
-void TunnelConnection::announce(const Halves& halves) const {
-    Failure why;
-    const auto tags = halves.tls->status(why);
-    say(peer_ + ": to " + halves.target->text + ", " + (tags ? summary(*tags) : why.text));
-}
-
-Failure TunnelConnection::relay(Halves halves) {
-    TunnelStream stream(std::move(*halves.tls), std::move(halves.plain), called_off_);
-    {
-        const std::scoped_lock guard(lock_);
-        if (ended_by_) stream.break_off(*ended_by_);
-        stream_ = &stream;
+void TunnelConnection::fail(const std::string& cause) {
+    complain(cause);
+    // The companion has set it otherwise if it was given the socket.
+    if (plain().valid()) reset_at_close(plain().get());
+    if (hangs_up_ || !number_) {
+        over_ = true;
+        return;
     }
-    Failure why = stream.run();
-    const std::scoped_lock guard(lock_);
-    stream_ = nullptr;
-    return why;
+    // The end of the guest's socket alone would let the connection end with a close_notify, which
+    // makes an empty answer of what is none.
+    hang_up();
 }
 
-void TunnelConnection::break_off(const Failure& why) {
-    const std::scoped_lock guard(lock_);
-    ended_by_ = why;
-    called_off_.set();
-    if (stream_ != nullptr) stream_->break_off(why);
+void TunnelConnection::hang_up() {
+    hangs_up_ = true;
+    step_ = 0;
+    begun_ = false;
 }
 
-void TunnelConnection::break_off_if_idle_since(Deadline then, const Failure& why) {
-    const std::scoped_lock guard(lock_);
-    if (stream_ != nullptr && stream_->last_moved() <= then) stream_->break_off(why);
+void TunnelConnection::break_off(const std::string& why) {
+    if (over_ || hangs_up_) return;
+    interest_.clear();
+    fail(why);
+    ready();
 }
 
 void TunnelConnection::complain(const std::string& cause) const {

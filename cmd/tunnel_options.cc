@@ -22,6 +22,7 @@ constexpr const char* kDescription =
 struct Words {
     std::vector<std::string> listen, targets;
     std::string socket_mode;
+    std::string starttls;
     bool round_robin = false;
 };
 
@@ -47,6 +48,9 @@ void add_common(CommandLine& line, TunnelOptions& options, Words& words) {
                 "End connections on which nothing moves for so long (0: never)", 0);
     add_seconds(app, "--grace", options.grace,
                 "Seconds that connections have to end, once a signal has come (30)", 0);
+    app.add_option("--starttls", words.starttls,
+                   "Begin TLS as this protocol does: " + starttls_names())
+        ->type_name("PROTOCOL");
     app.add_flag("-v,--verbose", options.verbose, "One line on stderr about each connection");
 }
 
@@ -99,6 +103,10 @@ std::optional<std::string> understand(const Words& words, TunnelOptions& options
         options.socket_mode = parse_mode(words.socket_mode);
         if (!options.socket_mode) return "--socket-mode takes an octal number up to 777";
     }
+    if (!words.starttls.empty()) {
+        options.starttls = find_starttls(words.starttls);
+        if (options.starttls == nullptr) return "--starttls takes one of " + starttls_names();
+    }
     if (words.round_robin) options.order = Targets::Order::round_robin;
     const auto* client = std::get_if<ClientOptions>(&options.role);
     if (client == nullptr) return std::nullopt;
@@ -107,6 +115,13 @@ std::optional<std::string> understand(const Words& words, TunnelOptions& options
             return "-n is missing: what must the certificate of '" + target.text + "' bear?";
         }
     }
+    return std::nullopt;
+}
+
+// The companion relays, and has no plaintext to relay where the kernel has the records.
+std::optional<std::string> choose_engine(Policy& policy) {
+    if (policy.engine == Engine::kernel) return "--engine kernel has no plain side for a tunnel";
+    policy.engine = Engine::user;
     return std::nullopt;
 }
 
@@ -147,6 +162,7 @@ std::optional<TunnelOptions> parse_tunnel_options(int argc, const char* const* a
     }
     options.handshake_timeout = policy->timeout;
     auto mistake = understand(words, options);
+    if (!mistake) mistake = choose_engine(*policy);
     if (!line.words().empty()) mistake = "what is '" + line.words().front() + "'?";
     if (!mistake) return options;
     exit_code = CommandLine::misused(*mistake);

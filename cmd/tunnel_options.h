@@ -13,6 +13,7 @@
 
 #include "credentials.h"
 #include "listener.h"
+#include "starttls.h"
 #include "targets.h"
 
 namespace tlsfs::cmd {
@@ -35,6 +36,7 @@ struct TunnelOptions {
     std::chrono::milliseconds connect_timeout{10'000};
     std::chrono::milliseconds idle{0};  // 0: as long as it likes
     std::chrono::milliseconds grace{30'000};
+    const StartTlsProtocol* starttls = nullptr;
     bool proxy_header = false;
     bool accept_proxy_header = false;
     bool verbose = false;

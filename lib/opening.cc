@@ -20,19 +20,6 @@ bool is_companion_gone(int code) {
            code == ENODEV;
 }
 
-// A request with everything that goes before the transport.
-Result<AttachRequest> begin_request(std::string_view first_line, const Plan& plan) {
-    AttachRequest request(first_line);
-    request.add_lines(plan.policy);
-    for (const PemSource& source : plan.files) {
-        UniqueFd file(
-            uninterrupted([&] { return ::open(source.path.c_str(), O_RDONLY | O_CLOEXEC); }));
-        if (!file.valid()) return system_failure(source.path);
-        request.add_file(source.verb, std::move(file));
-    }
-    return request;
-}
-
 // A guest of `mount`, or of the one that has taken its place.
 Result<AttachClient> visit(Mount& mount) {
     for (int attempt = 1;; ++attempt) {
@@ -56,6 +43,27 @@ tl::unexpected<Error> explained(Error error, const Plan& plan) {
 }
 
 }  // namespace
+
+Result<AttachRequest> begin_request(std::string_view first_line, const Plan& plan) {
+    AttachRequest request(first_line);
+    request.add_lines(plan.policy);
+    for (const PemSource& source : plan.files) {
+        UniqueFd file(
+            uninterrupted([&] { return ::open(source.path.c_str(), O_RDONLY | O_CLOEXEC); }));
+        if (!file.valid()) return system_failure(source.path);
+        request.add_file(source.verb, std::move(file));
+    }
+    return request;
+}
+
+Result<AttachClient> send_to_companion(const AttachRequest& request) {
+    auto mount = find_mount();
+    if (!mount) return tl::unexpected(mount.error());
+    auto guest = visit(*mount);
+    if (!guest) return guest;
+    if (const auto sent = guest->send(request); !sent) return tl::unexpected(sent.error());
+    return guest;
+}
 
 Result<Opening> Opening::prepare(const Transport& transport, Plan plan) {
     if (transport.target.empty() && (transport.read_fd < 0 || transport.write_fd < 0)) {

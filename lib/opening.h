@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "attach_client.h"
 #include "core/result.h"
@@ -58,6 +59,13 @@ class Opening {
     Streams transport_;
     Streams plain_;
 };
+
+// A request with everything that goes before the transport. Opens the plan's PEM files.
+[[nodiscard]] Result<AttachRequest> begin_request(std::string_view first_line, const Plan& plan);
+
+// For who polls for the answer: finds the companion, starts one if there is none, and sends it the
+// request. An EPIPE from the guest later means that the companion ended and did not read it.
+[[nodiscard]] Result<AttachClient> send_to_companion(const AttachRequest& request);
 
 // Would a connection by this plan get as far as its handshake?
 [[nodiscard]] Result<> try_out(const Plan& plan);

@@ -66,15 +66,18 @@ Transfer PlainSide::write(std::span<const std::byte> from) {
     return sent;
 }
 
-bool PlainSide::gone() const {
+auto PlainSide::going() const -> Going {
+    Going going = Going::stays;
     for (const int fd : {stream_.read_fd(), stream_.write_fd()}) {
         pollfd entry{fd, 0, 0};
         if (poll(&entry, 1, 0) != 1) continue;
         // A pipe's reading end says POLLHUP at the end of its input, which is a half-close.
         const bool reads_only = !stream_.one_fd() && fd == stream_.read_fd();
-        if (!reads_only && (entry.revents & (POLLHUP | POLLERR)) != 0) return true;
+        if (reads_only) continue;
+        if ((entry.revents & POLLERR) != 0) return Going::broken;
+        if ((entry.revents & POLLHUP) != 0) going = Going::closed;
     }
-    return false;
+    return going;
 }
 
 void PlainSide::end_writing() {

@@ -29,9 +29,11 @@ class PlainSide {
     [[nodiscard]] Transfer read(std::span<std::byte> into);
     [[nodiscard]] Transfer write(std::span<const std::byte> from);
 
-    // The program has closed its end: there is nobody to deliver to. Asks the kernel, so only where
-    // an event or an error suggests it.
-    [[nodiscard]] bool gone() const;
+    // Whether the program has closed its end, so that there is nobody to deliver to; broken: after
+    // we had sent it what it had not read. Asks the kernel, so only where an event or an error
+    // suggests it.
+    enum class Going : std::uint8_t { stays, closed, broken };
+    [[nodiscard]] Going going() const;
 
     // After read() failed or ended: everything that the program wrote has arrived here. False where
     // a reset may have thrown away what the program's kernel still held.

@@ -307,7 +307,12 @@ void Relay::fail(Error error) {
 void Relay::look_for_end() {
     const bool reads = out_ == Out::open && !dropped_ && stream_->writable();
     if (gone_ || reads || plain_.kind() == PlainSide::Kind::file || !plain_.valid()) return;
-    gone_ = plain_.gone();
+    const auto going = plain_.going();
+    gone_ = going != PlainSide::Going::stays;
+    const bool given = plain_.kind() == PlainSide::Kind::given;
+    if (given && going == PlainSide::Going::broken && in_ == In::open) {
+        why_over_ = "plain side: takes nothing more";
+    }
 }
 
 // What is encrypted already goes out without us. The rest of the stream is kept for `peer` and
