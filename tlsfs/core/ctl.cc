@@ -9,6 +9,8 @@
 #include <cmath>
 #include <span>
 
+#include "core/number.h"
+
 namespace tlsfs {
 namespace {
 
