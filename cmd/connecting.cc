@@ -140,7 +140,7 @@ Result<> Connecting::end_connect() {
 
 // The target's next address, or the next target. The descriptors of this attempt are closed by the
 // next one, when nobody waits for them any more.
-Result<> Connecting::next_after(Error why) {
+Result<> Connecting::next_after(const Error& why) {
     if (!addresses_.empty()) addresses_.erase(addresses_.begin());
     if (!addresses_.empty()) {
         state_ = State::address;

@@ -48,7 +48,7 @@ class Connecting {
     [[nodiscard]] Result<> begin_address();
     [[nodiscard]] Result<> begin_connect();
     [[nodiscard]] Result<> end_connect();
-    [[nodiscard]] Result<> next_after(Error why);
+    [[nodiscard]] Result<> next_after(const Error& why);
     void wait_for(State state, Wants wants);
     [[nodiscard]] bool is_late() const;
 

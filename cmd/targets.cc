@@ -12,6 +12,7 @@ std::optional<Target> parse_target(const std::string& text) {
 std::vector<const Target*> Targets::next_order() {
     const std::size_t start = order_ == Order::round_robin ? turn_++ : 0;
     std::vector<const Target*> order;
+    order.reserve(targets_.size());
     for (std::size_t i = 0; i < targets_.size(); ++i) {
         order.push_back(&targets_[(start + i) % targets_.size()]);
     }

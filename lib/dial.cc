@@ -81,6 +81,7 @@ class Attempts {
     // Waits for any attempt to end, one way or the other.
     void wait(Clock::time_point until) {
         std::vector<pollfd> entries;
+        entries.reserve(pending_.size());
         for (const UniqueFd& fd : pending_) entries.push_back({fd.get(), POLLOUT, 0});
         const auto left = std::chrono::ceil<milliseconds>(until - Clock::now()).count();
         const auto limit = std::clamp<milliseconds::rep>(left, 0, 3'600'000);

@@ -812,11 +812,22 @@ def the_writer_may_go(agent):
     ctl.close()
 
 
+def threads_in_write():
+    """How many threads of ours are in write(2), which is system call 1 here."""
+    count = 0
+    for thread in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{thread}/syscall", encoding="ascii") as file:
+            count += file.read().split()[0] == "1"
+    return count
+
+
 @test
 def a_bounded_number_of_writers(agent):
     ctl = Ctl(agent)
     ctl.name()
     writers = [in_thread(ctl.say, "sleep 5") for _ in range(8)]
+    # One that came between them would wait for the others' answers.
+    wait_for(lambda: threads_in_write() >= len(writers))
 
     def is_busy():
         try:

@@ -44,10 +44,10 @@ Result<Command> parse_fd(Words words) {
 }
 
 Result<Command> parse_plain_side(Words words) {
-    const auto fd = parse_fd(words);
-    if (!fd) return fd;
-    const auto& ends = std::get<command::Fd>(*fd);
-    return command::Plain{ends.read, ends.write};
+    return parse_fd(words).map([](const Command& fd) -> Command {
+        const auto& ends = std::get<command::Fd>(fd);
+        return command::Plain{ends.read, ends.write};
+    });
 }
 
 // A number, or a service's name (RFC 6335 section 5.1). getaddrinfo(3) would take more, and take it

@@ -72,6 +72,7 @@ void Background::run(uid_t user, Task task) {
         ++state_->threads;
     } catch (const std::system_error&) {
         // No more threads to be had: one of those there are will come to it.
+        if (state_->threads == 0) throw;
     }
 }
 

@@ -63,6 +63,7 @@ std::unique_ptr<Transport> make_transport(const Options& options) {
     const std::string via = options.text("via");
     if (via == "plain") return plain_transport(options);
     if (via == "tlsfs") return tlsfs_transport(options);
+    if (via == "socket") return socket_transport(options);
     if (via == "openssl") return openssl_transport(options);
     if (via == "ktls") return ktls_transport(options);
     errno = EINVAL;

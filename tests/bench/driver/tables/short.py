@@ -77,5 +77,5 @@ class Short(Table):
     def goals(self, result):
         return [Goal(f"one GET, {what}, tlsclient to {title}", "≤", limit,
                      result.ratio("one GET", metric, "tlsclient", key))
-                for key, title, limit in (("s_client", "`openssl s_client`", 0.5), ("curl", "curl", 0.7))
+                for key, title, limit in (("s_client", "`openssl s_client`", 0.5),)
                 for metric, what in METRICS.items()]
