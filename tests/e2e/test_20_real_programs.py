@@ -335,6 +335,18 @@ class Sockets(RealPrograms):
         self.assertEqual(done.stdout, "TEXT\n" * 3000)
 
 
+HAPROXY = """
+defaults
+    mode http
+    timeout connect 30s
+    timeout client 30s
+    timeout server 30s
+listen all
+    bind 127.0.0.1:{port}
+    server tunnel 127.0.0.1:{plain}
+"""
+
+
 class ProxyCommands(RealPrograms):
     """Clients that only connect, with tlsclient started for each connection, or with a tunnel."""
 
@@ -362,16 +374,7 @@ class ProxyCommands(RealPrograms):
     @needs("haproxy", "nginx", "curl")
     def test_haproxy_as_a_client_of_a_tunnel(self):
         plain, port, config = self.tunnel_to(self.upstream()), free_port(), self.dir / "haproxy.cfg"
-        config.write_text(f"""
-            defaults
-                mode http
-                timeout connect 30s
-                timeout client 30s
-                timeout server 30s
-            listen all
-                bind 127.0.0.1:{port}
-                server tunnel 127.0.0.1:{plain}
-        """)
+        config.write_text(HAPROXY.format(port=port, plain=plain))
         process = self.spawn(["haproxy", "-db", "-f", config])
         until(lambda: process.code() is not None or listens(port), "haproxy listens")
         self.assertIsNone(process.code(), process.output())
