@@ -403,7 +403,9 @@ class ProxyCommands(RealPrograms):
         config = self.dir / "sshd_config"
         config.write_text(f"HostKey {self.dir}/host\nAuthorizedKeysFile {self.dir}/user.pub\nUsePAM no\nStrictModes no\n"
                           "PermitRootLogin yes\nPidFile none\nPrintMotd no\n")
-        os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # sshd insists on it
+        if not os.path.isdir("/run/sshd"):  # sshd insists on it
+            os.mkdir("/run/sshd", mode=0o755)
+            self.addCleanup(os.rmdir, "/run/sshd")
         server = self.serve(where("sshd"), "-i", "-e", "-f", config)
         done = self.run_program(
             ["ssh", "-F", "none", "-i", self.dir / "user", "-o", f"UserKnownHostsFile={self.dir}/known", "-o", "BatchMode=yes",
