@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <tuple>
 
 #include "arguments.h"
 #include "children.h"
@@ -17,10 +18,15 @@
 namespace tlsfs::cmd {
 namespace {
 
+constexpr auto kNoDataSocket =
+    ": no data socket can be made here, and a program would take who comes by a file for a local "
+    "user; --allow-file lets it";
+
 struct Arguments {
     ServerOptions options;
     std::string listen;
     std::size_t max_children = 256;
+    bool allow_file = false;
     Talk talk;
     std::vector<std::string> program;
 };
@@ -34,6 +40,8 @@ void add_options(CommandLine& line, Arguments& arguments) {
                    "Connections served at the same time with -l (256)")
         ->check(CLI::Range(1, 1'000'000).description(""))
         ->type_name("NUMBER");
+    app.add_flag("--allow-file", arguments.allow_file,
+                 "Where there can be no data socket, let PROGRAM have the file data");
     line.add_policy(arguments.options.policy, "--alpn");
     line.add_talk(arguments.talk);
 }
@@ -49,18 +57,26 @@ void keep_stderr_off_transport(int transport) {
     }
 }
 
+bool is_socket(int fd) {
+    struct stat info{};
+    return fstat(fd, &info) == 0 && S_ISSOCK(info.st_mode);
+}
+
 // A socket goes both ways. What is none, a pipe say, has its other half on descriptor 1.
 Transport standard_transport() {
-    struct stat info{};
-    const bool both_ways = fstat(STDIN_FILENO, &info) == 0 && S_ISSOCK(info.st_mode);
-    return both_ways ? Transport::stream(STDIN_FILENO)
-                     : Transport::pair(STDIN_FILENO, STDOUT_FILENO);
+    return is_socket(STDIN_FILENO) ? Transport::stream(STDIN_FILENO)
+                                   : Transport::pair(STDIN_FILENO, STDOUT_FILENO);
 }
 
 int serve(const Arguments& arguments, const Transport& transport, const std::string& peer) {
     Failure why;
     auto connection = server(transport, arguments.options, why);
     if (!connection) return complain_of(why, peer);
+    // A mail server takes who has no address for a local user, and relays for him.
+    if (!arguments.allow_file && !is_socket(connection->data())) {
+        std::ignore = connection->hangup();
+        return complain(kExitSystem, peer + kNoDataSocket);
+    }
     announce(arguments.talk, connection->agreed());
     return become(arguments.program, std::move(*connection), kStandardPlace);
 }

@@ -366,18 +366,24 @@ class WithoutMountOrSockets(Programs):
         $tlsfs -f --ca-file $ca tree 2>log & tlsfs=$!
         while ! [ -e tree/clone ]; do sleep 0.05; done
         export TLSFS=$PWD/tree
-        $tlssrv -c $cert -k $key -l 127.0.0.1:$port cat & tlssrv=$!
+        $tlssrv -c $cert -k $key -l 127.0.0.1:$port --allow-file cat & tlssrv=$!
         while ! (: <>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do sleep 0.05; done
         echo between pipes | $tlsclient localhost:$port | cat
         echo from a file >in; $tlsclient localhost:$port <in
         $tlsclient localhost:$port bash -c 'echo by a program; read -r line; echo "$line" >&2' 2>&1
+        kill $tlssrv
+        $tlssrv -c $cert -k $key -l 127.0.0.1:$other cat 2>refused & tlssrv=$!
+        while ! (: <>/dev/tcp/127.0.0.1/$other) 2>/dev/null; do sleep 0.05; done
+        $tlsclient localhost:$other bash -c 'read -r line || echo "no answer"' 2>/dev/null
         kill $tlssrv $tlsfs
         wait
+        grep -m 1 -o 'no data socket can be made here' refused
         cat log
     """
 
     def test_where_no_data_socket_can_be_made_programs_get_the_file_data(self):
         words = {"ca": self.certs.ca, "cert": self.certs("good.pem"), "key": self.certs("good.key"), "port": str(free_port()),
+                 "other": str(free_port()),
                  **{name: program(name) for name in ("tlsfs", "tlsclient", "tlssrv")}}
         done = self.run_program(["unshare", "--user", "--map-root-user", "--mount", "bash", "-ec", self.SCRIPT],
                                 environment={name: str(word) for name, word in words.items()}, cwd=self.dir)
@@ -385,8 +391,9 @@ class WithoutMountOrSockets(Programs):
             self.skipTest(f"no user namespaces here: {done.stderr.strip()}")
         self.assertRan(done)
         lines = done.stdout.splitlines()
-        self.assertEqual(lines[:3], ["between pipes", "from a file", "by a program"], done.stderr)
-        self.assertRegex(lines[3], "without data sockets")
+        self.assertEqual(lines[:5], ["between pipes", "from a file", "by a program", "no answer",
+                                     "no data socket can be made here"], done.stderr)
+        self.assertRegex(lines[5], "without data sockets")
 
 
 class Exits(Programs):
