@@ -18,6 +18,7 @@ from .config import TIMEOUT
 from .engine import engine
 from .mount import Mount
 from .peers import Peer, client_context, echo, server_context, tcp_pair
+from .plain import FILE
 from .process import Process
 from .users import ordinary_users
 from .wait import Background
@@ -44,6 +45,9 @@ def needs_root(test):
 
 
 class Case(unittest.TestCase):
+    # What the plaintext of its connections is; see over_all_plain_sides.
+    plain_side = FILE
+
     def setUp(self):
         faulthandler.enable()
         self.dir = Path(tempfile.mkdtemp(prefix="tlsfs-e2e-"))
@@ -162,6 +166,16 @@ class Case(unittest.TestCase):
         status = connection.status()
         self.assertEqual(status.get("State"), "Established", status)
         self.assertEqual(status.get("Engine"), expected, status)
+
+    def assertBroken(self, code, read, *arguments, told=False):
+        """The call, a read of the plaintext, must say that the stream has failed with `code`, as far as the plain side
+        can tell it. Has a write `told` of it already?"""
+        try:
+            said = read(*arguments)
+        except OSError as error:
+            said = error.errno
+        codes = code if isinstance(code, tuple) else (code,)
+        self.assertIn(said, set().union(*(self.plain_side.reads(each, told) for each in codes)))
 
     @staticmethod
     def refuses(function, *arguments):

@@ -4,6 +4,8 @@
 import unittest
 from dataclasses import dataclass
 
+from .plain import FILE
+
 
 @dataclass
 class Test:
@@ -23,6 +25,8 @@ def _flatten(suite):
 def _describe(case):
     module, _, method = case.id().rsplit(".", 2)
     point = " ".join(module.split("_")[1:])
+    if case.plain_side is not FILE:
+        point += f" over {case.plain_side.name}"
     sentence = method.removeprefix("test_").replace("_", " ")
     function = getattr(case, method)
     return Test(case.id(), f"{point}: {sentence}", getattr(type(case), "tags", frozenset()) |

@@ -23,6 +23,11 @@ class Engine:
         return self.name == "kernel"
 
     @property
+    def has_sockets(self):
+        """Can the plaintext be a data socket, or a descriptor of the program's?"""
+        return self.name == "user"
+
+    @property
     def rekeys(self):
         """Can keys be changed? kTLS can from Linux 6.14 on; the module cannot yet."""
         return self.name == "user"
