@@ -38,8 +38,8 @@ class PlainSide:
         raise NotImplementedError
 
     def ends(self):
-        """The ways to end our half: (name, function of connection and data, what a write says afterwards: the set of
-        its errnos, with None where it may be taken, but is not sent)."""
+        """The ways to end our half: (name, function of connection and data, errnos of a write afterwards, or None where
+        a write is not refused)."""
         raise NotImplementedError
 
 
@@ -61,14 +61,26 @@ class File(PlainSide):
         return [("close", _close, {errno.EPIPE})]
 
 
-class Socket(PlainSide):
-    """A TCP socket. What breaks the stream resets it, and it tells that once: to a write, or to a read."""
+class _AnySocket(PlainSide):
+    """What two sockets have in common: the companion hears a little later what the program did, and the end of our half
+    is a shutdown as well."""
+
+    def writes(self, code):
+        return {errno.EPIPE, errno.ECONNRESET}
+
+    def ends(self):
+        return [("shutdown", _shutdown, {errno.EPIPE}), ("close", _close_heard, None)]
+
+
+class Socket(_AnySocket):
+    """A data socket, which is TCP. What breaks the stream resets it, and it tells that once: to a write, or to a
+    read."""
     name = "socket"
 
     def ask(self, connection, flags=0):
         from .attach import Guest  # which knows the cases, and they know us
 
-        guest = Guest(connection.mount.case, connection.mount.path / "attach")
+        guest = Guest(connection.mount.case, connection.mount.file("attach"))
         try:
             guest.say(f"socket {connection.number}")
             answer, attached = guest.hear()
@@ -83,14 +95,8 @@ class Socket(PlainSide):
     def reads(self, code, told=False):
         return {b""} if told else {errno.ECONNRESET}
 
-    def writes(self, code):
-        return {errno.EPIPE, errno.ECONNRESET}
 
-    def ends(self):
-        return [("shutdown", _shutdown, {errno.EPIPE}), ("close", _close, {None})]
-
-
-class Given(PlainSide):
+class Given(_AnySocket):
     """One end of a socketpair, which is no TCP: what breaks the stream closes it. That the stream was cut short stands
     in `status` only."""
     name = "given"
@@ -106,21 +112,25 @@ class Given(PlainSide):
         # A Unix socket is reset by its other end when that had something left to read.
         return {b"", errno.ECONNRESET}
 
-    def writes(self, code):
-        return {errno.EPIPE, errno.ECONNRESET}
-
-    def ends(self):
-        return [("shutdown", _shutdown, {errno.EPIPE}), ("close", _close, {None})]
-
 
 def _close(connection, _):
     connection.say("close")
 
 
+def _close_heard(connection, data):
+    _close(connection, data)
+    _heard(connection)
+
+
 def _shutdown(connection, data):
     with socket.socket(fileno=os.dup(data)) as copy:
         copy.shutdown(socket.SHUT_WR)
-    until(lambda: connection.status()["State"] in ("LocalClosed", "Closed", "Error"), "the companion hears of the end")
+    _heard(connection)
+
+
+def _heard(connection):
+    """Waits until the companion knows of the end of our half."""
+    until(lambda: connection.status()["State"] not in ("Established", "RemoteClosed"), "the companion knows of the end")
 
 
 FILE, SOCKET, GIVEN = File(), Socket(), Given()
