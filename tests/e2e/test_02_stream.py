@@ -414,9 +414,11 @@ class Blocked(Case):
         for process in processes:
             self.assertEqual(process.wait(10), -number)
 
+    @file_only("who reads from a socket waits in the kernel alone")
     def test_a_blocked_reader_dies_at_sigterm(self):
         self.assertDies([self.waiting_reader(self.connection.data())], signal.SIGTERM)
 
+    @file_only("who reads from a socket waits in the kernel alone")
     def test_a_blocked_reader_dies_at_sigkill(self):
         self.assertDies([self.waiting_reader(self.connection.data())], signal.SIGKILL)
 
@@ -467,6 +469,7 @@ class Blocked(Case):
         value = call()
         return value, ctypes.get_errno()
 
+    @file_only("who reads from a socket waits in the kernel alone")
     def test_a_signal_ends_a_waiting_read_with_eintr(self):
         data, buffer = self.connection.data(), ctypes.create_string_buffer(100)
         self.assertEqual(self.interrupted(lambda: libc.read(data, buffer, 100)), (-1, errno.EINTR))

@@ -74,6 +74,7 @@ class FromThePeer(Case):
             self.assertEqual(os.read(data, 100), b"x")
             os.write(data, b"y")
             self.assertBroken(errno.ECONNRESET, os.read, data, 100)
+            self.assertEqual(connection.status()["State"], "Error")
             peer.result()
 
     def test_a_waiting_reader_learns_of_the_end(self):
@@ -89,6 +90,7 @@ class FromThePeer(Case):
                     self.assertEqual(waits.result(), b"")
                 else:
                     self.assertBroken(expected, waits.result)
+                self.assertEqual(connection.status()["State"], "RemoteClosed" if expected == b"" else "Error")
 
     def test_a_corrupted_record_is_ebadmsg_and_the_peer_gets_an_alert(self):
         def script(peer):
