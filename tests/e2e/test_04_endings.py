@@ -347,6 +347,22 @@ class HalfClose(Case):
             self.assertEqual(peer.result(), b"question")
             self.assertEqual(connection.status()["State"], "Closed")
 
+    def test_who_reads_late_gets_everything(self):
+        """Both halves have ended, and most of the answer is still on its way to the program."""
+        def script(peer):
+            peer.read_all()
+            peer.write(bytes(MEGABYTE))
+            peer.close_notify()
+        for way, end, _ in self.plain_side.ends():
+            print(way)
+            connection, peer = self.connect(self.tlsfs, script)
+            data = connection.data()
+            end(connection, data)
+            peer.result()
+            select.select([], [], [], 0.3)
+            self.assertEqual(read_all(data), bytes(MEGABYTE))
+            self.assertEqual(os.read(data, 100), b"")
+
     def test_a_server_may_close_its_half_first(self):
         connection, peer = self.accept(self.tlsfs, self.late_answer)
         connection.say("close")
