@@ -154,6 +154,7 @@ def over_all_plain_sides(case):
     for side in (SOCKET, GIVEN) if engine.has_sockets else ():
         name = f"{case.__name__}Over{side.name.capitalize()}"
         left_out = [each for each in dir(case) if side.name in getattr(getattr(case, each), "not_over", ())]
-        members = {"__module__": case.__module__, "__doc__": case.__doc__, "plain_side": side, **dict.fromkeys(left_out)}
-        setattr(sys.modules[case.__module__], name, type(name, (case,), members))
+        members = {"__module__": case.__module__, "__doc__": case.__doc__, "plain_side": side}
+        made = type(name, (case,), members | dict.fromkeys(left_out))
+        setattr(sys.modules[case.__module__], name, made)
     return case
