@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "byte_at.h"
 #include "number.h"
 
 namespace tlsfs::cmd {
@@ -165,10 +166,6 @@ std::string ssl_record(const Tags& tags) {
     append_record(bytes, kSslCommonName, verified ? common_name(subject) : "");
     append_record(bytes, kSslCipher, tag(tags, "Cipher"));
     return bytes;
-}
-
-std::uint8_t byte_at(std::string_view bytes, std::size_t at) {
-    return static_cast<std::uint8_t>(bytes[at]);
 }
 
 // Do the records fill the rest exactly?

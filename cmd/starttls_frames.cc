@@ -3,6 +3,8 @@
 
 #include <cerrno>
 
+#include "byte_at.h"
+
 namespace tlsfs::cmd {
 namespace {
 
@@ -17,12 +19,8 @@ enum : unsigned char {
 };
 constexpr std::size_t kMaxId = 4;  // messageID: up to 2^31 - 1
 
-tl::unexpected<Error> malformed(const char* what) {
+tl::unexpected<Error> bad_frame(const char* what) {
     return failure(EPROTO, what);
-}
-
-unsigned char byte_at(std::string_view bytes, std::size_t at) {
-    return static_cast<unsigned char>(bytes[at]);
 }
 
 struct Head {
@@ -38,7 +36,7 @@ Result<std::optional<Head>> read_head(std::string_view bytes) {
     Head head{byte_at(bytes, 0), 2, byte_at(bytes, 1)};
     if (head.size < kLong) return head;
     const std::size_t count = head.size - kLong;
-    if (count == 0 || count > kMostOfLength) return malformed("a length that is none");
+    if (count == 0 || count > kMostOfLength) return bad_frame("a length that is none");
     if (bytes.size() < 2 + count) return std::nullopt;
     head.size = 0;
     for (std::size_t i = 0; i < count; ++i) head.size = head.size << 8 | byte_at(bytes, 2 + i);
@@ -76,21 +74,21 @@ Result<std::optional<Frame>> take_ldap(std::string_view& bytes, std::size_t most
     if (!head) return tl::unexpected(head.error());
     if (!*head) return std::nullopt;
     const auto [type, start, size] = **head;
-    if (type != kSequence) return malformed("no LDAP message");
-    if (size > most) return malformed("a message that is too long");
+    if (type != kSequence) return bad_frame("no LDAP message");
+    if (size > most) return bad_frame("a message that is too long");
     if (bytes.size() < start + size) return std::nullopt;
     std::string_view message = bytes.substr(start, size);
     bytes.remove_prefix(start + size);
     const auto id = take_element(message, kInteger);
-    if (!id || id->empty() || id->size() > kMaxId) return malformed("no LDAP message");
+    if (!id || id->empty() || id->size() > kMaxId) return bad_frame("no LDAP message");
     const auto text = operation_text(message);
-    if (!text) return malformed("no LDAP message");
+    if (!text) return bad_frame("no LDAP message");
     return Frame{std::string(*id), *text};
 }
 
 Result<std::optional<Frame>> take_line(std::string_view& bytes, std::size_t most) {
     const auto end = bytes.find('\n');
-    if (end > most && bytes.size() > most) return malformed("a line that is too long");
+    if (end > most && bytes.size() > most) return bad_frame("a line that is too long");
     if (end == std::string_view::npos) return std::nullopt;
     std::string_view line = bytes.substr(0, end);
     bytes.remove_prefix(end + 1);
@@ -103,7 +101,7 @@ Result<std::optional<Frame>> take_tagged(std::string_view& bytes, std::size_t mo
     if (!frame || !*frame) return frame;
     const std::string line = std::move((*frame)->text);
     const auto space = line.find(' ');
-    if (space == std::string::npos || space == 0) return malformed("a command without a tag");
+    if (space == std::string::npos || space == 0) return bad_frame("a command without a tag");
     return Frame{line.substr(0, space), line.substr(space + 1)};
 }
 
