@@ -347,6 +347,26 @@ class HalfClose(Case):
             self.assertEqual(peer.result(), b"question")
             self.assertEqual(connection.status()["State"], "Closed")
 
+    def test_what_is_written_too_late_costs_the_program_nothing(self):
+        """Bytes behind the end of our half are not sent, and do not make a reset of the other half's end."""
+        def script(peer):
+            question = peer.read_all()
+            late.wait(TIMEOUT)
+            peer.write(bytes(MEGABYTE))
+            peer.close_notify()
+            return question
+        late = threading.Event()
+        connection, peer = self.connect(self.tlsfs, script)
+        data = connection.data()
+        os.write(data, b"question")
+        connection.say("close")
+        until(lambda: connection.status()["State"] == "LocalClosed", "our half is over")
+        time.sleep(0.2)
+        self.plain_side.writes_in_vain(data, b"too late")
+        late.set()
+        self.assertEqual(read_all(data), bytes(MEGABYTE))
+        self.assertEqual(peer.result(), b"question")
+
     def test_who_reads_late_gets_everything(self):
         """Both halves have ended, and most of the answer is still on its way to the program."""
         def script(peer):

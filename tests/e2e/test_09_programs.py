@@ -366,16 +366,17 @@ class WithoutMountOrSockets(Programs):
         $tlsfs -f --ca-file $ca tree 2>log & tlsfs=$!
         while ! [ -e tree/clone ]; do sleep 0.05; done
         export TLSFS=$PWD/tree
-        $tlssrv -c $cert -k $key -l 127.0.0.1:$port --allow-file cat & tlssrv=$!
+        $tlssrv -c $cert -k $key -l 127.0.0.1:$port --allow-file cat & server=$!
         while ! (: <>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do sleep 0.05; done
         echo between pipes | $tlsclient localhost:$port | cat
         echo from a file >in; $tlsclient localhost:$port <in
         $tlsclient localhost:$port bash -c 'echo by a program; read -r line; echo "$line" >&2' 2>&1
-        kill $tlssrv
-        $tlssrv -c $cert -k $key -l 127.0.0.1:$other cat 2>refused & tlssrv=$!
+        kill $server
+        $tlssrv -c $cert -k $key -l 127.0.0.1:$other cat 2>refused & server=$!
         while ! (: <>/dev/tcp/127.0.0.1/$other) 2>/dev/null; do sleep 0.05; done
-        $tlsclient localhost:$other bash -c 'read -r line || echo "no answer"' 2>/dev/null
-        kill $tlssrv $tlsfs
+        $tlsclient localhost:$other bash -c 'read -r line || echo "no answer" >&2' 2>answer
+        grep -x 'no answer' answer
+        kill $server $tlsfs
         wait
         grep -m 1 -o 'no data socket can be made here' refused
         cat log

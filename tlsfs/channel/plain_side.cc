@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <tuple>
+
 namespace tlsfs {
 namespace {
 
@@ -82,6 +84,10 @@ auto PlainSide::going() const -> Going {
 
 void PlainSide::end_writing() {
     stream_.end_writing();
+}
+
+void PlainSide::discard_input() {
+    if (stream_.valid()) std::ignore = stream_.discard_input();
 }
 
 void PlainSide::refuse_input() {

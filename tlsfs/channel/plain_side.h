@@ -44,6 +44,9 @@ class PlainSide {
     // Nothing more will be read: the program's next write fails, where that can be had (not on
     // TCP).
     void refuse_input();
+
+    // Takes what the program has written so far, and drops it.
+    void discard_input();
     // True when all that was written is in the program's receive queue.
     [[nodiscard]] bool delivered() const;
     // The program reads ECONNRESET where the descriptor can say that. Closes.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The data socket as a program has it: one call of the library, which finds the companion by $TLSFS.
+// The data socket as a program has it: one call of the library, which finds the companion by
+// $TLSFS.
 #include <cstdlib>
 #include <tlsclient.hpp>
 

@@ -37,6 +37,14 @@ class PlainSide:
         """The errnos of a write that comes too late, where the file says EPIPE, or `code`."""
         raise NotImplementedError
 
+    @staticmethod
+    def writes_in_vain(data, content):
+        """Writes behind the end of our half: the file refuses it, a socket may not know yet."""
+        try:
+            os.write(data, content)
+        except BrokenPipeError:
+            pass
+
     def ends(self):
         """The ways to end our half: (name, function of connection and data, errnos of a write afterwards, or None where
         a write is not refused)."""
