@@ -70,9 +70,8 @@ void Background::run(uid_t user, Task task) {
     try {
         std::thread([state = state_] { state->work(); }).detach();
         ++state_->threads;
-    } catch (const std::system_error&) {
-        // No more threads to be had: one of those there are will come to it.
-        if (state_->threads == 0) throw;
+    } catch (const std::system_error&) {  // NOLINT(bugprone-empty-catch)
+        // No more threads to be had: one of those there are will come to it, or the next call.
     }
 }
 

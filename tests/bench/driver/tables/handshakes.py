@@ -51,6 +51,7 @@ class Handshakes(Table):
             result.samples.update(samples.values)
             result.failed.update(failed)
         result.titles["program"] = "program with its SSL_CTX"
+        result.facts["not for"] = {case: ["socket"] for case in result.samples if case.startswith("server")}
         scene.stop(endpoint.service)
 
     def render(self, result):
