@@ -250,7 +250,7 @@ class FromUs(Case):
         closed = threading.Event()
         connection, peer = self.connect(self.tlsfs, script, pair=pair,
                                         context=server_context(self.certs, version=VERSIONS["TLSv1.3"], tickets=10))
-        size = 100_000
+        size = 300_000
         write_all(connection.data(), bytes(size))
         connection.close()
         closed.set()

@@ -116,13 +116,14 @@ bool AttachGuest::send_answer(const std::string& text, int attached) {
 }
 
 void AttachGuest::answer(const OrderPtr& order, const std::string& text, int attached) {
+    // First, so that who is told finds nothing of it left.
+    finish(*order);
     bool ends = false;
     {
         const std::scoped_lock guard(lock_);
         ends = send_answer(text, attached);
     }
     if (ends) end();
-    finish(*order);
 }
 
 void AttachGuest::refuse(const OrderPtr& order, const Error& error) {

@@ -17,10 +17,10 @@
 namespace tlsfs {
 
 // How long bytes that nobody waits for any more are kept: while some go out, but not for ever.
-constexpr std::chrono::milliseconds kLongestStill{30'000};
-constexpr std::chrono::milliseconds kLongestKept{300'000};
+inline constexpr std::chrono::milliseconds kLongestStill{30'000};
+inline constexpr std::chrono::milliseconds kLongestKept{300'000};
 // How long there is at most between two looks at a peer of which no event tells.
-constexpr std::chrono::milliseconds kLongestPause{200};
+inline constexpr std::chrono::milliseconds kLongestPause{200};
 
 // Never waits. Keeps `transport` until `unsent` is delivered, or one of the limits above is
 // reached.

@@ -47,6 +47,7 @@ class PlainSide {
 
     // Takes what the program has written so far, and drops it.
     void discard_input();
+
     // True when all that was written is in the program's receive queue.
     [[nodiscard]] bool delivered() const;
     // The program reads ECONNRESET where the descriptor can say that. Closes.

@@ -331,10 +331,13 @@ void Relay::drop_transport() {
 void Relay::close_plain(bool with_reset) {
     plain_read_watch_.reset();
     plain_write_watch_.reset();
-    if (with_reset) plain_.reset();
-    // What was written after `close` is not sent; unread, it would make a reset of this close, and
-    // destroy what is on its way to the program.
-    if (!with_reset) plain_.discard_input();
+    if (with_reset) {
+        plain_.reset();
+    } else {
+        // What the program wrote behind the end of its half. Unread, it would make a reset of this
+        // close, and destroy what is on its way to the program.
+        plain_.discard_input();
+    }
     plain_.close();
 }
 

@@ -69,7 +69,8 @@ Busy: a thread a connection sends 16 KiB, waits for one byte that says it came, 
 has arrived. Idle: connections are opened by eight threads, with one round trip of 64 bytes each, and then all wait
 in one epoll set; a message goes out on one of them, and the time is taken until epoll has named that one and the 64
 bytes of the answer have been read. Memory is the growth of anonymous resident memory of the companion, of the
-proxy, or of the program. A proxy needs two descriptors for each connection, so the machine's limit of descriptors
+proxy, or of the program; beside it stands the growth of the kernel's slabs and socket buffers, the machine's as a
+whole. A proxy needs two descriptors for each connection, so the machine's limit of descriptors
 may keep it below the number that others have: the column says so.
 """,
 }

@@ -13,8 +13,8 @@ from .socat import Socat
 from .stunnel import Stunnel
 from .tlsfs import DataSocket, Tlsfs
 
-__all__ = ["Contestant", "KernelSocket", "OpensslProgram", "Tlsfs", "DataSocket", "Stunnel", "Socat", "Haproxy", "Nginx", "all_of",
-           "companions", "started", "proxies"]
+__all__ = ["Contestant", "KernelSocket", "OpensslProgram", "Tlsfs", "DataSocket", "Stunnel", "Socat", "Haproxy", "Nginx",
+           "all_of", "companions", "ours", "started", "proxies"]
 
 
 def companions(options):
@@ -23,12 +23,17 @@ def companions(options):
         Tlsfs(build, key=f"tlsfs {name}", title=f"`data`, {name}") for name, build in options.also.items()]
 
 
+def ours(options):
+    """What a client has of tlsfs: the data socket, and the files."""
+    return [DataSocket(options.build), *companions(options)]
+
+
 def proxies():
     return [Stunnel(), Socat(), Haproxy(), Nginx()]
 
 
 def all_of(options):
-    return [DataSocket(options.build), *companions(options), OpensslProgram(), *proxies()]
+    return [*ours(options), OpensslProgram(), *proxies()]
 
 
 @contextlib.contextmanager

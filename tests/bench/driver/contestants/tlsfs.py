@@ -9,8 +9,8 @@ from .base import Contestant, first_line
 
 
 class Tlsfs(Contestant):
-    """The file `data`. `build` is the build directory it comes from, `lines` go to every ctl before `client`, `flags` to tlsfs; it takes
-    part only where the file `needs` is, and trusts `ca`, or else the benchmark's root."""
+    """The file `data`. `build` is the build directory it comes from, `lines` go to every ctl before `client`, `flags` to
+    tlsfs; it takes part only where the file `needs` is, and trusts `ca`, or else the benchmark's root."""
 
     via = "tlsfs"
 

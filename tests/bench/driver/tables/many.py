@@ -3,7 +3,7 @@
 
 import resource
 
-from ..contestants import DataSocket, Haproxy, Nginx, OpensslProgram, Stunnel, companions
+from ..contestants import Haproxy, Nginx, OpensslProgram, Stunnel, ours
 from ..endpoint import Endpoint
 from ..goals import Goal
 from ..job import client, measure
@@ -17,7 +17,7 @@ BLOCK = 16 << 10
 
 def contestants(options):
     # Without socat, which is a process a connection.
-    return [DataSocket(options.build), *companions(options), OpensslProgram(), Stunnel(), Haproxy(), Nginx()]
+    return [*ours(options), OpensslProgram(), Stunnel(), Haproxy(), Nginx()]
 
 
 class Many(Table):
@@ -110,7 +110,8 @@ class Many(Table):
                  result.titles.get(result.best_proxy(case, "rate"), "–")] for case in cases])
         for case in self.idle_cases(result):
             lines += ["", f"**{case.capitalize()}** (medians)", ""]
-            lines += table(["", "connections", "KiB each", "KiB of the kernel's", "µs to open each", "wake-up µs, median", "99 %"], [
+            lines += table(["", "connections", "KiB each", "KiB of the kernel's", "µs to open each", "wake-up µs, median",
+                            "99 %"], [
                 [title, *(show(result.middle(case, key, metric), 5 if metric == "connections" else 3)
                           for metric in ("connections", "memory", "kernel", "open", "median", "p99"))]
                 for key, title in result.titles.items()])
