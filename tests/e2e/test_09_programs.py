@@ -4,6 +4,7 @@
 import fcntl
 import os
 import pty
+import shlex
 import signal
 import socket
 import ssl
@@ -71,7 +72,8 @@ class Servers(Programs):
         self.assertNotEqual(self.run_program(["curl", "-sSf", f"{url}/page.html"]).returncode, 0, "an unknown issuer")
 
     def test_git_clones_and_pushes_over_it(self):
-        here, quiet = self.dir, {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "HOME": str(self.dir)}
+        here, quiet = self.dir, {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "HOME": str(self.dir),
+                            "PATH": f"{os.path.dirname(program('tlsclient'))}:{os.environ['PATH']}"}
         script = """
             git init -q -b main work && cd work && seq 100000 >numbers && git add . &&
             git -c user.name=a -c user.email=a@client.test commit -q -m first && cd .. &&
@@ -80,7 +82,7 @@ class Servers(Programs):
         self.assertRan(self.run_program(["sh", "-ec", script], cwd=here, environment=quiet))
         server = self.listener("git", "daemon", "--inetd", "--export-all", "--enable=receive-pack",
                                f"--base-path={here}", environment=quiet)
-        url = f"ext::{program('tlsclient')} -c {self.certs.ca} localhost:{server.port} %G/shared.git"
+        url = f"ext::tlsclient -c {self.certs.ca} localhost:{server.port} %G/shared.git"
         script = """
             git="git -c protocol.ext.allow=always -c user.name=b -c user.email=b@client.test"
             $git clone -q "$1" copy && cd copy && cmp numbers ../work/numbers && seq 200000 >numbers &&
@@ -309,7 +311,7 @@ class Relay(Programs):
         server = self.listener("cat")
         content = os.urandom(3_000_000)
         (self.dir / "in").write_bytes(content)
-        client = f"{program('tlsclient')} -c {self.certs.ca} localhost:{server.port}"
+        client = f"{shlex.quote(program('tlsclient'))} -c {self.certs.ca} localhost:{server.port}"
         for script in (f"{client} <in >out", f"cat in | {client} | cat >out", f"cat in | {client} >out", f"{client} <in | cat >out"):
             with self.subTest(script):
                 self.assertRan(self.run_program(["bash", "-o", "pipefail", "-ec", script], cwd=self.dir))
@@ -363,20 +365,20 @@ class WithoutMountOrSockets(Programs):
     SCRIPT = """
         echo 0 >/proc/sys/user/max_net_namespaces
         mkdir tree
-        $tlsfs -f --ca-file $ca tree 2>log & tlsfs=$!
+        "$tlsfs" -f --ca-file $ca tree 2>log & companion=$!
         while ! [ -e tree/clone ]; do sleep 0.05; done
         export TLSFS=$PWD/tree
-        $tlssrv -c $cert -k $key -l 127.0.0.1:$port --allow-file cat & server=$!
+        "$tlssrv" -c $cert -k $key -l 127.0.0.1:$port --allow-file cat & server=$!
         while ! (: <>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do sleep 0.05; done
-        echo between pipes | $tlsclient localhost:$port | cat
-        echo from a file >in; $tlsclient localhost:$port <in
-        $tlsclient localhost:$port bash -c 'echo by a program; read -r line; echo "$line" >&2' 2>&1
+        echo between pipes | "$tlsclient" localhost:$port | cat
+        echo from a file >in; "$tlsclient" localhost:$port <in
+        "$tlsclient" localhost:$port bash -c 'echo by a program; read -r line; echo "$line" >&2' 2>&1
         kill $server
-        $tlssrv -c $cert -k $key -l 127.0.0.1:$other cat 2>refused & server=$!
+        "$tlssrv" -c $cert -k $key -l 127.0.0.1:$other cat 2>refused & server=$!
         while ! (: <>/dev/tcp/127.0.0.1/$other) 2>/dev/null; do sleep 0.05; done
-        $tlsclient localhost:$other bash -c 'read -r line || echo "no answer" >&2' 2>answer
+        "$tlsclient" localhost:$other bash -c 'read -r line || echo "no answer" >&2' 2>answer
         grep -x 'no answer' answer
-        kill $server $tlsfs
+        kill $server $companion
         wait
         grep -m 1 -o 'no data socket can be made here' refused
         cat log

@@ -4,6 +4,7 @@
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -44,6 +45,11 @@ class Library(Case):
         self.environment = {"PKG_CONFIG_PATH": str(description.parent), "PKG_CONFIG_SYSROOT_DIR": str(self.installed),
                             "LD_LIBRARY_PATH": self.libraries}
 
+    def installed_command(self, name):
+        """An installed one: where this repository lies, another user may not be let in."""
+        [path] = self.installed.rglob(f"bin/{name}")
+        return path
+
     @staticmethod
     def sanitizer_of_library():
         """A sanitizer's library must come first in the program; so the program has to be built with it, too."""
@@ -57,7 +63,7 @@ class Library(Case):
         flags = (*flags, *self.sanitizer_of_library())
         output = self.dir / f"{source}-{language}"
         done = self.run_program(["sh", "-ec", f"{compiler} -x {language} -Wall -Wextra -Werror {' '.join(flags)} -o {output} "
-                                 f"{OUTSIDE}/{source} -x none $(pkg-config --cflags --libs tlsfs)"],
+                                 f"{shlex.quote(str(OUTSIDE / source))} -x none $(pkg-config --cflags --libs tlsfs)"],
                                 environment=self.environment)
         self.assertRan(done)
         return str(output)
@@ -162,7 +168,7 @@ class Library(Case):
         runtime.mkdir(mode=0o700)
         user.own(runtime)
         script = self.dir / "tlsfs-with-roots"
-        script.write_text(f"#!/bin/sh\nexec {program('tlsfs')} --ca-file {self.certs.ca} \"$@\"\n")
+        script.write_text(f"#!/bin/sh\nexec {self.installed_command('tlsfs')} --ca-file {self.certs.ca} \"$@\"\n")
         script.chmod(0o755)
         place = runtime / "tls"
         self.addCleanup(self.end, place)
@@ -200,6 +206,6 @@ class Library(Case):
     def test_the_commands_start_one_too(self):
         user, _ = self.users()
         place, here = self.nothing_mounted_yet(user)
-        done = self.run_program([program("tlsclient"), f"localhost:{self.server()}"], input="hi", user=user, environment=here)
+        done = self.outside([self.installed_command("tlsclient"), f"localhost:{self.server()}"], here, input="hi", user=user)
         self.assertEqual((done.returncode, done.stdout), (0, "hi"), done.stderr)
         self.assertTrue(is_mounted(place))

@@ -3,6 +3,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 
@@ -95,7 +96,7 @@ class Programs(Examples):
         port = self.server("rsync", "--server", "--daemon", f"--config={config}", ".")
         self.assertRan(self.run_program(
             ["rsync", "-a", "rsync://localhost/module/", here],
-            environment={**self.environment, "RSYNC_CONNECT_PROG": f"{EXAMPLES / 'rsync-connect'} %H {port}"}))
+            environment={**self.environment, "RSYNC_CONNECT_PROG": f"{shlex.quote(str(EXAMPLES / 'rsync-connect'))} %H {port}"}))
         self.assertEqual((here / "file").read_bytes(), (there / "file").read_bytes())
 
     def test_redis_through_tunnels(self):
@@ -187,7 +188,9 @@ class Code(Examples):
         place = self.dir / "taken"
         place.mkdir()
         os.chmod(place, 0o777)
-        taker = self.spawn([EXAMPLES / "take_connection.py", place / "socket", "hello from the taker"], user=user)
+        # Where this repository lies, another user may not be let in.
+        taker = self.spawn([shutil.copy(EXAMPLES / "take_connection.py", place), place / "socket", "hello from the taker"],
+                           user=user)
         taker.wait_for_output("ready")
         self.example("pass_connection.py", "localhost", self.server("cat"), place / "socket")
         self.assertEqual(taker.wait(), 0, taker.output())

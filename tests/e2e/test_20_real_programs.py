@@ -7,6 +7,7 @@ git, rsync with a proxy command, redis and HTTP servers: test_09_programs.py, te
 import functools
 import os
 import re
+import shlex
 import shutil
 import smtplib
 import socket
@@ -359,7 +360,8 @@ class ProxyCommands(RealPrograms):
         (self.dir / "page").write_text("the page\n")
         server, plain = nginx(self, self.dir), free_port()
         self.spawn(["socat", f"TCP-LISTEN:{plain},bind=127.0.0.1,fork,reuseaddr",
-                    f"EXEC:{program('tlsclient')} -c {self.certs.ca} localhost\\:{server.port}"])
+                    f"EXEC:tlsclient -c {self.certs.ca} localhost\\:{server.port}"],
+                   environment={"PATH": f"{os.path.dirname(program('tlsclient'))}:{os.environ['PATH']}"})
         until(lambda: listens(plain), "socat listens")
         done = self.run_program(["curl", "-sSf", f"http://127.0.0.1:{plain}/page"])
         self.assertEqual((done.returncode, done.stdout), (0, "the page\n"), done.stderr)
@@ -471,6 +473,6 @@ class Servers(RealPrograms):
         server = self.serve("rsync", "--daemon", f"--config={config}")
         self.assertRan(self.run_program(
             ["rsync", "-a", "rsync://localhost/module/", here],
-            environment={"RSYNC_CONNECT_PROG": f"{program('tlsclient')} -c {self.certs.ca} localhost:{server.port}"}))
+            environment={"RSYNC_CONNECT_PROG": f"{shlex.quote(program('tlsclient'))} -c {self.certs.ca} localhost:{server.port}"}))
         self.assertEqual((here / "file").read_bytes(), (there / "file").read_bytes())
         until(lambda: re.search(r"connect from \S+ \(127\.0\.0\.1\)", log.read_text()), "the client in the log")

@@ -28,6 +28,11 @@ class Engine:
         return self.name == "user"
 
     @property
+    def tells_before_reading(self):
+        """Does `status` know of the peer's end before the program has read up to it?"""
+        return self.name == "user"
+
+    @property
     def rekeys(self):
         """Can keys be changed? kTLS can from Linux 6.14 on; the module cannot yet."""
         return self.name == "user"
