@@ -318,7 +318,7 @@ TEST_CASE("pem: too large, and too late") {
     Device device(1);
     const auto c = device.connect();
     REQUIRE(c->pem_begin(PemFile::ca, false));
-    const std::string half(Connection::kMaxPem / 2 + 1, 'x');
+    const std::string half(PemFiles::kMaxSize / 2 + 1, 'x');
     CHECK(c->pem_write(PemFile::ca, half));
     CHECK(c->pem_write(PemFile::ca, half).error().code == EFBIG);
     auto [ours, theirs] = socket_pair();
