@@ -8,7 +8,7 @@
 #include <limits>
 #include <tuple>
 
-#include "device/caller.h"
+#include "connection/caller.h"
 
 namespace tlsfs {
 namespace {

@@ -11,7 +11,7 @@
 #include <mutex>
 #include <thread>
 
-#include "device/registry.h"
+#include "connection/registry.h"
 #include "support/tls_pair.h"
 
 namespace tlsfs::test {
