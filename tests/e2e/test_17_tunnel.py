@@ -60,7 +60,7 @@ def receive_exactly(sock, count):
 
 
 def strict(context):
-    """Python takes a bare end of the carrier for a proper one, unless told."""
+    """Python takes a bare end of the transport for a proper one, unless told."""
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     return context
 

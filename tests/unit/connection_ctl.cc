@@ -70,7 +70,7 @@ TEST_CASE("ctl: a client without a name where there is none") {
     CHECK(start_ctl(*c, "client server.test", {}, true)->code() == EINPROGRESS);
 }
 
-TEST_CASE("ctl: fd takes what may be a carrier") {
+TEST_CASE("ctl: fd takes what may be a transport") {
     Device device(1);
     const auto c = device.connect();
     CHECK(ctl(*c, "fd 3") == EBADF);
@@ -194,8 +194,9 @@ TEST_CASE("ctl: dial, and what its failure leaves behind") {
     CHECK(has_line(c->status(), "Name: 127.0.0.1"));
 }
 
-// What is looked for in the certificate is the carrier's, not that of a dial which came to nothing.
-TEST_CASE("ctl: the host of a dial that failed is not the name of another carrier") {
+// What is looked for in the certificate is the transport's, not that of a dial which came to
+// nothing.
+TEST_CASE("ctl: the host of a dial that failed is not the name of another transport") {
     Device device;
     UniqueFd listener = listen_on_loopback();
     const std::string port = std::to_string(port_of(listener.get()));

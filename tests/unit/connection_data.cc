@@ -239,8 +239,8 @@ TEST_CASE("poll: one who waits to write does not take the wake-up from one who w
     CHECK((poll_data(c, &c, POLLIN, nullptr) & POLLIN) != 0);
 }
 
-// The reader has found that the connection is broken; the peer does not read, so the carrier stays
-// full.
+// The reader has found that the connection is broken; the peer does not read, so the transport
+// stays full.
 TEST_CASE("data: a connection that a reader finds broken lets its writers go") {
     Device device;
     auto f = facing(device);

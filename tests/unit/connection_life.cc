@@ -75,7 +75,7 @@ TEST_CASE("connection: the last close sends what is left, then close_notify") {
     CHECK(start_read(*both.client)->code() == ECONNABORTED);
 }
 
-TEST_CASE("connection: more than the carrier takes is sent after the last close") {
+TEST_CASE("connection: more than the transport takes is sent after the last close") {
     Device device;
     const auto both = connected(device, tcp_pair());
     const std::string data(900'000, 'x');

@@ -67,7 +67,7 @@ Result<> Connection::attach(UniqueFd read, UniqueFd write) {
     Setup* setup = fresh_setup();
     auto set = [&]() -> Result<> {
         if (setup == nullptr || ctl_.waits()) return failure(EBUSY, "attach: too late");
-        if (setup->has_transport()) return failure(EBUSY, "attach: there is a carrier already");
+        if (setup->has_transport()) return failure(EBUSY, "attach: there is a transport already");
         return setup->take_transport(std::move(read), std::move(write));
     }();
     for (UniqueFd* unused : {&read, &write}) {

@@ -3,8 +3,9 @@
 
 namespace tlsfs {
 
-Result<Carrier> adopt_given(const Services& services, uid_t user, UniqueFd read, UniqueFd write) {
-    auto stream = Carrier::adopt(read, write, services.mount_device);
+Result<ByteStream> adopt_given(const Services& services, uid_t user, UniqueFd read,
+                               UniqueFd write) {
+    auto stream = ByteStream::adopt(read, write, services.mount_device);
     for (UniqueFd* refused : {&read, &write}) {
         if (refused->valid()) give_back(services, user, std::move(*refused));
     }

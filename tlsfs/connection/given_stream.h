@@ -7,14 +7,14 @@
 #include "connection/services.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
-#include "io/carrier.h"
+#include "io/byte_stream.h"
 
 namespace tlsfs {
 
 // The stream that they are; `write` invalid: `read` serves both ways. What is refused is given
 // back.
-[[nodiscard]] Result<Carrier> adopt_given(const Services& services, uid_t user, UniqueFd read,
-                                          UniqueFd write);
+[[nodiscard]] Result<ByteStream> adopt_given(const Services& services, uid_t user, UniqueFd read,
+                                             UniqueFd write);
 
 // Closes in the background: were it a file of this mount, close(2) here would wait for this very
 // thread.

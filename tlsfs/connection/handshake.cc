@@ -12,11 +12,11 @@ namespace tlsfs {
 Handshake::Handshake(const Services& services, ConnectionEvents& events, Facts& facts,
                      std::unique_ptr<RecordStream> stream, bool keep_secrets)
     : services_(services), facts_(facts), events_(events), stream_(std::move(stream)) {
-    const Carrier& carrier = stream_->carrier();
-    read_watch_ = Reactor::Watch(services_.reactor, carrier.read_fd(), events.weak_from_this());
-    if (!carrier.one_fd()) {
+    const ByteStream& transport = stream_->transport();
+    read_watch_ = Reactor::Watch(services_.reactor, transport.read_fd(), events.weak_from_this());
+    if (!transport.one_fd()) {
         write_watch_ =
-            Reactor::Watch(services_.reactor, carrier.write_fd(), events.weak_from_this());
+            Reactor::Watch(services_.reactor, transport.write_fd(), events.weak_from_this());
     }
     if (keep_secrets) {
         stream_->keep_secrets();
@@ -50,7 +50,7 @@ void Handshake::fired(int fd) {
 void Handshake::rearm() {
     const std::uint32_t in = stream_->accepts_input() ? std::uint32_t{EPOLLIN} : 0;
     const std::uint32_t out = stream_->unsent() > 0 ? std::uint32_t{EPOLLOUT} : 0;
-    if (stream_->carrier().one_fd()) {
+    if (stream_->transport().one_fd()) {
         read_watch_.arm(in | out);
     } else {
         read_watch_.arm(in);

@@ -19,7 +19,7 @@ Error kernel_error(const KernelStatus& now) {
         case EBADMSG:
             return {EBADMSG, "read: a record failed authentication"};
         case ECONNRESET:
-            return {ECONNRESET, "read: the carrier ended without close_notify"};
+            return {ECONNRESET, "read: the transport ended without close_notify"};
         case EPROTO:
             if (!now.alert_in) break;
             return {EPROTO, fmt::format("read: the peer sent alert {} ({})",

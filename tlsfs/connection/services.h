@@ -24,7 +24,7 @@ struct Services {
     ContextCache& contexts;
     PemJudge& pems;
     Log& log;
-    dev_t mount_device;            // whose files are no carriers
+    dev_t mount_device;            // whose files are no transports
     SocketPairs* pairs = nullptr;  // null: there are no data sockets here
     // Gives back one opened() of a connection. Set by the registry.
     std::function<void(const std::shared_ptr<Connection>&)> release;

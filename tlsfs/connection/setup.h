@@ -15,7 +15,7 @@
 #include "connection/pem_files.h"
 #include "connection/services.h"
 #include "core/settings.h"
-#include "io/carrier.h"
+#include "io/byte_stream.h"
 
 namespace tlsfs {
 
@@ -30,15 +30,15 @@ class Setup {
     void choose(const Choices& choices) { static_cast<Choices&>(settings_) = choices; }
     [[nodiscard]] PemFiles& pems() { return pems_; }
 
-    [[nodiscard]] const Carrier& transport() const { return transport_; }
+    [[nodiscard]] const ByteStream& transport() const { return transport_; }
     [[nodiscard]] bool has_transport() const { return transport_.valid(); }
     // Refused descriptors are given back (connection/given_stream).
     [[nodiscard]] Result<> take_transport(UniqueFd read, UniqueFd write);
-    void set_transport(Carrier transport) { transport_ = std::move(transport); }
+    void set_transport(ByteStream transport) { transport_ = std::move(transport); }
 
     [[nodiscard]] bool has_plain() const { return plain_.valid(); }
-    void set_plain(Carrier plain) { plain_ = std::move(plain); }
-    [[nodiscard]] Carrier take_plain() { return std::move(plain_); }
+    void set_plain(ByteStream plain) { plain_ = std::move(plain); }
+    [[nodiscard]] ByteStream take_plain() { return std::move(plain_); }
 
     [[nodiscard]] Result<> dial(const command::Dial& target, std::optional<Identity> identity);
     // How the dial ended, unless it had been given up before.
@@ -62,8 +62,8 @@ class Setup {
     Facts& facts_;
     Settings settings_;
     PemFiles pems_;
-    Carrier transport_;  // until the handshake begins; then its stream has it
-    Carrier plain_;      // said before the handshake is over
+    ByteStream transport_;  // until the handshake begins; then its stream has it
+    ByteStream plain_;      // said before the handshake is over
     Dialling dialling_;
     std::chrono::milliseconds dial_time_{0};  // the handshake has so much less
     std::unique_ptr<Handshake> handshake_;

@@ -90,7 +90,7 @@ Result<> UserChannel::begin(PlainSide plain) {
     return {};
 }
 
-Result<> UserChannel::take_plain(Carrier given) {
+Result<> UserChannel::take_plain(ByteStream given) {
     return begin(PlainSide(PlainSide::Kind::given, std::move(given)));
 }
 
@@ -100,7 +100,7 @@ Result<> UserChannel::open_data() {
     if (auto free = check_free("data"); !free) return free;
     auto pair = make_pair();
     if (!pair) return tl::unexpected(pair.error());
-    PlainSide plain(PlainSide::Kind::file, Carrier::own_socket(std::move((*pair)[0])));
+    PlainSide plain(PlainSide::Kind::file, ByteStream::own_socket(std::move((*pair)[0])));
     data_ = std::make_unique<DataStream>(std::move((*pair)[1]), *this);
     data_stream_ = data_.get();
     if (!relay_->begin(std::move(plain))) return gone("data: ");
@@ -117,7 +117,7 @@ Result<UniqueFd> UserChannel::data_socket() {
     auto pair = addresses ? services_.pairs->make(addresses->local, addresses->remote)
                           : services_.pairs->make();
     if (!pair) return tl::unexpected(pair.error());
-    PlainSide plain(PlainSide::Kind::socket, Carrier::own_socket(std::move(pair->ours)));
+    PlainSide plain(PlainSide::Kind::socket, ByteStream::own_socket(std::move(pair->ours)));
     if (auto begun = begin(std::move(plain)); !begun) return tl::unexpected(begun.error());
     return std::move(pair->programs);
 }

@@ -35,7 +35,7 @@ class UserChannel final : public Channel, private Relay::Listener, public DataSt
 
     // The plain side.
     [[nodiscard]] Result<> check_free(const char* what) const;
-    [[nodiscard]] Result<> take_plain(Carrier given);
+    [[nodiscard]] Result<> take_plain(ByteStream given);
     [[nodiscard]] Result<> open_data();  // the file
     [[nodiscard]] Result<UniqueFd> data_socket();
     // Of the file, once open_data() has succeeded. Needs no lock.

@@ -42,7 +42,7 @@ Result<Progress> Verbs::apply(const command::Set& line, Turn) {
 
 Result<Progress> Verbs::apply(const command::Fd& fd, Turn turn) {
     Setup& setup = *endpoint_.setup();
-    if (setup.has_transport()) return failure(EBUSY, "fd: there is a carrier already");
+    if (setup.has_transport()) return failure(EBUSY, "fd: there is a transport already");
     auto transport = take_stream("fd", fd.read, fd.write, turn);
     if (!transport) return tl::unexpected(transport.error());
     setup.set_transport(std::move(*transport));
@@ -70,7 +70,7 @@ Result<Progress> Verbs::apply(const command::Plain& plain, Turn turn) {
     return Progress::done;
 }
 
-Result<Carrier> Verbs::take_stream(const char* verb, int read, int write, Turn turn) {
+Result<ByteStream> Verbs::take_stream(const char* verb, int read, int write, Turn turn) {
     if (turn.request == nullptr) {
         return failure(EPERM, fmt::format("{}: its writer does not wait any more", verb));
     }
@@ -90,7 +90,7 @@ Result<Carrier> Verbs::take_stream(const char* verb, int read, int write, Turn t
 
 Result<Progress> Verbs::apply(const command::Dial& target, Turn turn) {
     Setup& setup = *endpoint_.setup();
-    if (setup.has_transport()) return failure(EBUSY, "dial: there is a carrier already");
+    if (setup.has_transport()) return failure(EBUSY, "dial: there is a transport already");
     if (turn.request == nullptr) return failure(EPERM, "dial: its writer does not wait any more");
     const auto identity = turn.request->dial_as(!target.path.empty());
     if (!identity) return tl::unexpected(identity.error());
@@ -103,7 +103,7 @@ Result<> Verbs::check_ready(Role role, const char* verb) const {
     const Setup& setup = *endpoint_.setup();
     if (auto permitted = permits(*policy_, setup.settings(), role); !permitted) return permitted;
     if (setup.has_transport() || endpoint_.facts().trial) return {};
-    return failure(ENOTCONN, fmt::format("{}: no carrier yet", verb));
+    return failure(ENOTCONN, fmt::format("{}: no transport yet", verb));
 }
 
 Result<Progress> Verbs::apply(const command::Client& client, Turn) {

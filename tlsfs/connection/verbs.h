@@ -40,7 +40,7 @@ class Verbs {
     [[nodiscard]] Result<> check_choices(const Choices& next) const;
     [[nodiscard]] Result<> check_ready(Role role, const char* verb) const;
     [[nodiscard]] Result<> check_plain() const;
-    [[nodiscard]] Result<Carrier> take_stream(const char* verb, int read, int write, Turn turn);
+    [[nodiscard]] Result<ByteStream> take_stream(const char* verb, int read, int write, Turn turn);
 
     Endpoint& endpoint_;
     const std::shared_ptr<const Policy> policy_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "io/carrier.h"
+#include "io/byte_stream.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -37,7 +37,7 @@ Result<FileKind> file_kind(int fd) {
     // DONT_SYNC: were this a file of our own mount, fstat() would ask ourselves, and perhaps for
     // ever.
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &info) != 0) {
-        return system_failure("carrier");
+        return system_failure("descriptor");
     }
     return FileKind{info.stx_mode, makedev(info.stx_dev_major, info.stx_dev_minor),
                     makedev(info.stx_rdev_major, info.stx_rdev_minor)};
@@ -52,25 +52,25 @@ T socket_option(int fd, int name, T otherwise) {
 
 Result<> check_socket(int fd) {
     if (socket_option(fd, SO_TYPE, 0) != SOCK_STREAM) {
-        return failure(EOPNOTSUPP, "the carrier is not a stream socket");
+        return failure(EOPNOTSUPP, "the descriptor is not a stream socket");
     }
     if (socket_option(fd, SO_ACCEPTCONN, 1) != 0) {
-        return failure(EOPNOTSUPP, "the carrier is a listening socket");
+        return failure(EOPNOTSUPP, "the descriptor is a listening socket");
     }
     sockaddr_storage peer{};
     socklen_t size = sizeof peer;
     if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) {
-        return failure(EOPNOTSUPP, "the carrier is not connected");
+        return failure(EOPNOTSUPP, "the descriptor is not connected");
     }
     return {};
 }
 
 Result<> check_access(int fd, int access) {
     const int flags = fcntl(fd, F_GETFL);
-    if (flags < 0) return system_failure("carrier");
+    if (flags < 0) return system_failure("descriptor");
     const int mode = flags & O_ACCMODE;
     if (mode == access || mode == O_RDWR) return {};
-    return failure(EOPNOTSUPP, fmt::format("the carrier is not open for {}",
+    return failure(EOPNOTSUPP, fmt::format("the descriptor is not open for {}",
                                            access == O_RDONLY ? "reading" : "writing"));
 }
 
@@ -140,11 +140,11 @@ void send_at_once(int fd) {
 
 }  // namespace
 
-Result<Carrier::End> Carrier::open_end(UniqueFd& fd, int access, dev_t own_mount) {
+Result<ByteStream::End> ByteStream::open_end(UniqueFd& fd, int access, dev_t own_mount) {
     const auto kind = file_kind(fd.get());
     if (!kind) return tl::unexpected(kind.error());
     if (kind->device == own_mount) {
-        return failure(ELOOP, "the carrier is a file of this same mount");
+        return failure(ELOOP, "the descriptor is a file of this same mount");
     }
     if (S_ISSOCK(kind->mode)) {
         if (const auto fit = check_socket(fd.get()); !fit) return tl::unexpected(fit.error());
@@ -153,7 +153,7 @@ Result<Carrier::End> Carrier::open_end(UniqueFd& fd, int access, dev_t own_mount
     }
     const bool terminal = S_ISCHR(kind->mode) && is_terminal(fd.get());
     if (!S_ISFIFO(kind->mode) && !terminal) {
-        return failure(EOPNOTSUPP, "the carrier is no connected stream");
+        return failure(EOPNOTSUPP, "the descriptor is no connected stream");
     }
     if (access == O_RDWR) {
         for (const int way : {O_RDONLY, O_WRONLY}) {
@@ -177,28 +177,28 @@ Result<Carrier::End> Carrier::open_end(UniqueFd& fd, int access, dev_t own_mount
     return End{UniqueFd(fd.release()), Kind::shared};
 }
 
-Result<Carrier> Carrier::adopt(UniqueFd& read, UniqueFd& write, dev_t own_mount) {
-    Carrier carrier;
+Result<ByteStream> ByteStream::adopt(UniqueFd& read, UniqueFd& write, dev_t own_mount) {
+    ByteStream stream;
     const bool both = !write.valid();
     auto first = open_end(read, both ? O_RDWR : O_RDONLY, own_mount);
     if (!first) return tl::unexpected(first.error());
-    carrier.read_ = std::move(*first);
-    if (both) return carrier;
+    stream.read_ = std::move(*first);
+    if (both) return stream;
     auto second = open_end(write, O_WRONLY, own_mount);
     if (!second) return tl::unexpected(second.error());
-    carrier.write_ = std::move(*second);
-    carrier.pair_ = true;
-    return carrier;
+    stream.write_ = std::move(*second);
+    stream.pair_ = true;
+    return stream;
 }
 
-Carrier Carrier::own_socket(UniqueFd socket) {
-    Carrier carrier;
-    carrier.read_ = End{std::move(socket), Kind::socket};
-    return carrier;
+ByteStream ByteStream::own_socket(UniqueFd socket) {
+    ByteStream stream;
+    stream.read_ = End{std::move(socket), Kind::socket};
+    return stream;
 }
 
 // SO_LINGER belongs to the caller, and makes the last close(2) wait as long as the caller likes.
-void Carrier::forbid_lingering() const {
+void ByteStream::forbid_lingering() const {
     const ::linger none{0, 0};
     for (const End* end : {&read_, &write_}) {
         if (!end->fd.valid() || end->kind != Kind::socket) continue;
@@ -206,7 +206,7 @@ void Carrier::forbid_lingering() const {
     }
 }
 
-Transfer Carrier::read(std::span<std::byte> into) {
+Transfer ByteStream::read(std::span<std::byte> into) {
     const int fd = read_.fd.get();
     if (read_.kind == Kind::socket) {
         return judge(recv(fd, into.data(), into.size(), MSG_DONTWAIT));
@@ -218,7 +218,7 @@ Transfer Carrier::read(std::span<std::byte> into) {
     return judge(count);
 }
 
-Transfer Carrier::write(std::span<const std::byte> from, bool more) {
+Transfer ByteStream::write(std::span<const std::byte> from, bool more) {
     const End& end = write_end();
     const int fd = end.fd.get();
     if (end.kind == Kind::socket) {
@@ -231,7 +231,7 @@ Transfer Carrier::write(std::span<const std::byte> from, bool more) {
     return judge(::write(fd, from.data(), std::min(from.size(), step)));
 }
 
-bool Carrier::all_delivered() const {
+bool ByteStream::all_delivered() const {
     tcp_info info{};
     socklen_t size = sizeof info;
     if (getsockopt(write_fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return true;  // no TCP
@@ -241,12 +241,12 @@ bool Carrier::all_delivered() const {
     return info.tcpi_unacked == 0 && (ioctl(write_fd(), SIOCOUTQ, &pending) != 0 || pending == 0);
 }
 
-bool Carrier::all_sent() const {
+bool ByteStream::all_sent() const {
     int unsent = 0;
     return ioctl(write_fd(), SIOCOUTQNSD, &unsent) != 0 || unsent == 0;
 }
 
-bool Carrier::discard_input() {
+bool ByteStream::discard_input() {
     constexpr int kRounds = 64;  // a peer that never stops talking is not waited for
     std::array<std::byte, 16384> scrap;
     for (int i = 0; i < kRounds; ++i) {
@@ -256,7 +256,7 @@ bool Carrier::discard_input() {
     return false;
 }
 
-void Carrier::end_writing() {
+void ByteStream::end_writing() {
     if (write_end().kind == Kind::socket) {
         shutdown(write_fd(), SHUT_WR);
     } else if (!one_fd()) {
@@ -264,7 +264,7 @@ void Carrier::end_writing() {
     }
 }
 
-void Carrier::reset() {
+void ByteStream::reset() {
     const ::linger at_once{1, 0};
     for (End* end : {&read_, &write_}) {
         if (!end->fd.valid()) continue;
@@ -275,13 +275,13 @@ void Carrier::reset() {
     }
 }
 
-std::string Carrier::local() const {
+std::string ByteStream::local() const {
     return socket_name(read_fd(), getsockname, true);
 }
-std::string Carrier::remote() const {
+std::string ByteStream::remote() const {
     return socket_name(read_fd(), getpeername, true);
 }
-std::optional<Carrier::Addresses> Carrier::tcp_addresses() const {
+std::optional<ByteStream::Addresses> ByteStream::tcp_addresses() const {
     Addresses both{};
     socklen_t size = sizeof both.local;
     if (getsockname(read_fd(), reinterpret_cast<sockaddr*>(&both.local), &size) != 0)
@@ -293,7 +293,7 @@ std::optional<Carrier::Addresses> Carrier::tcp_addresses() const {
     if (family != AF_INET && family != AF_INET6) return std::nullopt;
     return both;
 }
-std::string Carrier::remote_ip() const {
+std::string ByteStream::remote_ip() const {
     return socket_name(read_fd(), getpeername, false);
 }
 

@@ -25,28 +25,28 @@ struct Transfer {
     int error = 0;          // with `failed`: an errno
 };
 
-class Carrier {
+class ByteStream {
  public:
-    Carrier() = default;
-    Carrier(Carrier&&) = default;
-    Carrier& operator=(Carrier&& other) noexcept {
+    ByteStream() = default;
+    ByteStream(ByteStream&&) = default;
+    ByteStream& operator=(ByteStream&& other) noexcept {
         forbid_lingering();
         read_ = std::move(other.read_);
         write_ = std::move(other.write_);
         pair_ = other.pair_;
         return *this;
     }
-    Carrier(const Carrier&) = delete;
-    Carrier& operator=(const Carrier&) = delete;
-    ~Carrier() { forbid_lingering(); }
+    ByteStream(const ByteStream&) = delete;
+    ByteStream& operator=(const ByteStream&) = delete;
+    ~ByteStream() { forbid_lingering(); }
 
     // Takes both descriptors (`write` invalid: `read` serves both ways) if they are a connected
     // stream. EOPNOTSUPP where they are none; ELOOP where one is a file on `own_mount`. A refused
     // descriptor stays with the caller: closing one that lies on the own mount may ask this very
     // process for an answer.
-    [[nodiscard]] static Result<Carrier> adopt(UniqueFd& read, UniqueFd& write, dev_t own_mount);
+    [[nodiscard]] static Result<ByteStream> adopt(UniqueFd& read, UniqueFd& write, dev_t own_mount);
     // A connected socket that this process made.
-    [[nodiscard]] static Carrier own_socket(UniqueFd socket);
+    [[nodiscard]] static ByteStream own_socket(UniqueFd socket);
 
     [[nodiscard]] bool valid() const { return read_.fd.valid(); }
     [[nodiscard]] int read_fd() const { return read_.fd.get(); }

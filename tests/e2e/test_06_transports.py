@@ -107,7 +107,7 @@ class Kinds(Case):
         self.assertEqual(peer.result(), 100_005)
 
     def test_the_pipes_of_a_program(self):
-        """As with ssh or a proxy command: the carrier is what a program reads and writes."""
+        """As with ssh or a proxy command: the transport is what a program reads and writes."""
         ours, theirs = socket.socketpair()
         relay = self.spawn(["socat", "-", f"FD:{theirs.fileno()}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                            pass_fds=[theirs.fileno()])
@@ -346,7 +346,7 @@ class Refused(Case):
         os.write(data, b"goes on")
         self.assertEqual(os.read(data, 100), b"goes on")
 
-    def test_a_second_carrier_is_ebusy(self):
+    def test_a_second_transport_is_ebusy(self):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             connection = self.tlsfs.connection()
@@ -394,16 +394,16 @@ class Flags(Case):
             self.assertEqual(peer.result(), len(content))
             unchanged("after the end")
 
-    def test_a_blocking_carrier_stays_blocking(self):
+    def test_a_blocking_transport_stays_blocking(self):
         for pair in (tcp_pair, unix_pair):
             self.check(pair, True)
 
-    def test_a_nonblocking_carrier_stays_nonblocking(self):
+    def test_a_nonblocking_transport_stays_nonblocking(self):
         for pair in (tcp_pair, unix_pair):
             self.check(pair, False)
 
     def test_a_blocking_pipe_or_tty_blocks_nobody_else(self):
-        """We may not set O_NONBLOCK, and yet a silent carrier must not stop other connections."""
+        """We may not set O_NONBLOCK, and yet a silent transport must not stop other connections."""
         their_in, our_out = os.pipe()
         our_in, their_out = os.pipe()
         with open(our_in, "rb", 0), open(our_out, "wb", 0), open(their_in, "rb", 0), open(their_out, "wb", 0):
