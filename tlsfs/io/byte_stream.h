@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The connected stream that carries the records: a socket, a pair of pipes, a terminal.
+// A connected stream, of records or of plaintext: a socket, a pair of pipes, a terminal.
 // All calls return at once; the open file descriptions, which the caller shares, keep their flags.
 #pragma once
 
