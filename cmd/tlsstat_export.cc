@@ -66,8 +66,8 @@ struct Counter {
 };
 constexpr std::array kCounters{
     Counter{"tlsfs_connection_data_bytes_total", "Plaintext of a connection.", "DataIn", "DataOut"},
-    Counter{"tlsfs_connection_wire_bytes_total", "Bytes on the carrier of a connection.", "WireIn",
-            "WireOut"},
+    Counter{"tlsfs_connection_wire_bytes_total", "Bytes on the transport of a connection.",
+            "WireIn", "WireOut"},
     Counter{"tlsfs_connection_records_total", "TLS records of a connection.", "RecordsIn",
             "RecordsOut"},
 };

@@ -62,7 +62,7 @@ class FromThePeer(Case):
             self.assertBroken(errno.ECONNRESET, os.read, data, 100)
             status = connection.status()
             self.assertEqual(status["State"], "Error")
-            self.assertRegex(status["Error"], "close_notify|carrier")
+            self.assertRegex(status["Error"], "close_notify|transport")
 
     def test_a_reset_is_econnreset(self):
         def resetting(peer):
@@ -163,7 +163,7 @@ class FromUs(Case):
         super().setUp()
         self.tlsfs = self.mount()
 
-    def test_the_last_close_sends_close_notify_and_ends_the_carrier(self):
+    def test_the_last_close_sends_close_notify_and_ends_the_transport(self):
         for pair in (tcp_pair, unix_pair):
             def script(peer):
                 got = peer.read_all()  # raises when there is no close_notify
@@ -258,7 +258,7 @@ class FromUs(Case):
         self.assertEqual(peer.result(), size)
 
     @file_only("nobody asks for the plaintext")
-    def test_another_holder_of_the_carrier_may_go_on_with_it(self):
+    def test_another_holder_of_the_transport_may_go_on_with_it(self):
         ours, theirs = unix_pair()
         tls_is_over = threading.Event()  # what comes with the last record, the peer's TLS would swallow
         def script(peer):
@@ -282,7 +282,7 @@ class FromUs(Case):
             got = b""  # the peer's close_notify may stand before it, or have been taken by the companion
             while not got.endswith(b"plain too"):
                 more = ours.recv(1000)
-                self.assertNotEqual(more, b"", "the carrier is open")
+                self.assertNotEqual(more, b"", "the transport is open")
                 got += more
 
     def test_hangup_ends_it_at_once(self):

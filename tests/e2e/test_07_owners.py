@@ -29,7 +29,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 # A program of an ordinary user: opens a connection, says its number, and keeps it until its input ends.
 HOLD = "exec 9<>$TLSFS/clone; read -r n <&9; echo $n; cat >/dev/null"
 
-# Takes the carrier on fd 0 to a connection of its own by `attach`, and talks over it.
+# Takes the transport on fd 0 to a connection of its own by `attach`, and talks over it.
 ATTACH = """
 import ctypes, os, socket, sys
 if "undumpable" in sys.argv:

@@ -62,7 +62,7 @@ BAD_LINES = {
     "client with two names": (b"client a b\n", errno.EINVAL, "client"),
     "client with an empty name": (b"client ''\n", errno.EINVAL, "name"),
     "client with a name too long": (b"client " + b"x" * 256 + b"\n", errno.EINVAL, "name"),
-    "client without a carrier": (b"client server.test\n", errno.ENOTCONN, "carrier"),
+    "client without a transport": (b"client server.test\n", errno.ENOTCONN, "transport"),
     "server with a word": (b"server now\n", errno.EINVAL, "server"),
     "keyupdate too early": (b"keyupdate\n", errno.ENOTCONN, "."),
     "close too early": (b"close\n", errno.ENOTCONN, "."),
@@ -126,7 +126,7 @@ class Lines(Case):
         with ours, theirs:
             self.assertErrno(errno.EINVAL, connection.say, f"fd {ours.fileno()}", "version 1.9", "verify none")
             self.assertIn("1.9", connection.status()["Error"])
-            # The carrier was taken, and what stood behind the error was not done: the name is still wanted.
+            # The transport was taken, and what stood behind the error was not done: the name is still wanted.
             self.assertErrno(errno.EBUSY, connection.say, f"fd {ours.fileno()}")
             peer = self.peer(theirs, server_context(self.certs, "stranger"), lambda peer: None)
             self.assertErrno(errno.EKEYREJECTED, connection.say, f"client {NAME}")

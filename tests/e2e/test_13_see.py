@@ -221,7 +221,7 @@ class Scripts(Seeing):
             self.assertIsInstance(seen[name], int)
         self.assertEqual((seen["DataIn"], seen["DataOut"]), (12345, 12345))
 
-    def test_a_carrier_without_addresses_has_none(self):
+    def test_a_transport_without_addresses_has_none(self):
         connection, _ = self.connect(self.tlsfs, pair=unix_pair)
         (row,) = self.rows()
         self.assertEqual((row["N"], row["ENGINE"]), (str(connection.number), connection.status()["Engine"]))

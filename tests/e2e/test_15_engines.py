@@ -71,12 +71,12 @@ class Engines(Case):
         self.assertEqual(connection.status()["Cipher"], CBC)
         self.assertCarries(connection, "user")
 
-    def test_a_carrier_that_is_not_tcp_is_the_user_engines(self):
+    def test_a_transport_that_is_not_tcp_is_the_user_engines(self):
         connection, _, code = self.begin(echo, pair=unix_pair)
         self.assertEqual(code, 0)
         self.assertCarries(connection, "user")
 
-    def test_a_carrier_that_the_peer_has_half_closed_is_the_user_engines(self):
+    def test_a_transport_that_the_peer_has_half_closed_is_the_user_engines(self):
         connection, peer, code = self.begin(ends_first)
         self.assertEqual(code, 0)
         self.assertEqual(connection.status()["Engine"], "user")

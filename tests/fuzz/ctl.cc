@@ -41,13 +41,12 @@ void check_line(std::string_view line) {
         REQUIRE(dial->path.empty() == !dial->host.empty());
         REQUIRE(dial->host.empty() == dial->port.empty());
     }
-    if (const auto* version = std::get_if<command::Version>(&parsed->command))
-        REQUIRE(version->min <= version->max);
-    if (const auto* timeout = std::get_if<command::Timeout>(&parsed->command))
-        REQUIRE(timeout->limit.count() > 0);
-    if (const auto* verify = std::get_if<command::Verify>(&parsed->command)) {
-        REQUIRE(verify->policy.mode != VerifyPolicy::Mode::unset);
-        REQUIRE((verify->policy.mode == VerifyPolicy::Mode::pin) == !verify->policy.pins.empty());
+    if (const auto* set = std::get_if<command::Set>(&parsed->command)) {
+        const Choices& now = set->choices;
+        REQUIRE(now.min_version <= now.max_version);
+        REQUIRE(now.timeout.count() > 0);
+        REQUIRE((parsed->verb == "verify") == (now.verify.mode != VerifyPolicy::Mode::unset));
+        REQUIRE((now.verify.mode == VerifyPolicy::Mode::pin) == !now.verify.pins.empty());
     }
 }
 

@@ -20,6 +20,10 @@ T parsed(std::string_view line) {
     return std::get<T>(result->command);
 }
 
+Choices chosen(std::string_view line) {
+    return parsed<command::Set>(line).choices;
+}
+
 void check_refused(std::string_view line) {
     CAPTURE(line);
     const auto result = parse_line(line);
@@ -74,10 +78,10 @@ TEST_CASE("ctl: a port out of range") {
 }
 
 TEST_CASE("ctl: version") {
-    CHECK(parsed<command::Version>("version 1.2").min == TlsVersion::tls12);
-    CHECK(parsed<command::Version>("version 1.2").max == TlsVersion::tls13);
-    CHECK(parsed<command::Version>("version 1.2 1.2").max == TlsVersion::tls12);
-    CHECK(parsed<command::Version>("version 1.3").min == TlsVersion::tls13);
+    CHECK(chosen("version 1.2").min_version == TlsVersion::tls12);
+    CHECK(chosen("version 1.2").max_version == TlsVersion::tls13);
+    CHECK(chosen("version 1.2 1.2").max_version == TlsVersion::tls12);
+    CHECK(chosen("version 1.3").min_version == TlsVersion::tls13);
     for (const auto* line : {"version", "version 1.1", "version 1.3 1.2", "version 1.2 1.3 1.3",
                              "version 1.4", "version TLSv1.3", "version 1.2 1.1", "version 1.20"}) {
         check_refused(line);
@@ -85,27 +89,26 @@ TEST_CASE("ctl: version") {
 }
 
 TEST_CASE("ctl: ciphers and groups") {
-    CHECK(parsed<command::Ciphers>("ciphers A:B").list == "A:B");
-    CHECK(parsed<command::Groups>("groups X25519").list == "X25519");
-    for (const auto* line : {"ciphers", "ciphers A B", "groups", "groups A B"}) check_refused(line);
+    CHECK(chosen("ciphers A:B").ciphers == "A:B");
+    CHECK(chosen("groups X25519").groups == "X25519");
+    for (const auto* line :
+         {"ciphers", "ciphers A B", "ciphers ''", "groups", "groups A B", "groups ''"})
+        check_refused(line);
 }
 
 TEST_CASE("ctl: alpn") {
-    CHECK(parsed<command::Alpn>("alpn h2 http/1.1").protocols ==
-          std::vector<std::string>{"h2", "http/1.1"});
-    CHECK(parsed<command::Alpn>("alpn " + std::string(255, 'a')).protocols[0].size() == 255);
+    CHECK(chosen("alpn h2 http/1.1").alpn == std::vector<std::string>{"h2", "http/1.1"});
+    CHECK(chosen("alpn " + std::string(255, 'a')).alpn[0].size() == 255);
     check_refused("alpn");
     check_refused("alpn ''");
     check_refused("alpn " + std::string(256, 'a'));
 }
 
 TEST_CASE("ctl: verify") {
-    CHECK(parsed<command::Verify>("verify system").policy.mode == Mode::system);
-    CHECK(parsed<command::Verify>("verify ca").policy.mode == Mode::ca);
-    CHECK(parsed<command::Verify>("verify none").policy.mode == Mode::none);
-    const auto pins =
-        parsed<command::Verify>("verify pin sha256:" + kHash + " spki:" + std::string(64, 'F'))
-            .policy;
+    CHECK(chosen("verify system").verify.mode == Mode::system);
+    CHECK(chosen("verify ca").verify.mode == Mode::ca);
+    CHECK(chosen("verify none").verify.mode == Mode::none);
+    const auto pins = chosen("verify pin sha256:" + kHash + " spki:" + std::string(64, 'F')).verify;
     CHECK(pins.mode == Mode::pin);
     REQUIRE(pins.pins.size() == 2);
     CHECK(pins.pins[0].of == Pin::Of::certificate);
@@ -127,9 +130,9 @@ TEST_CASE("ctl: verify") {
 
 TEST_CASE("ctl: timeout") {
     using std::chrono::milliseconds;
-    CHECK(parsed<command::Timeout>("timeout 30").limit == milliseconds{30000});
-    CHECK(parsed<command::Timeout>("timeout 0.5").limit == milliseconds{500});
-    CHECK(parsed<command::Timeout>("timeout 86400").limit == milliseconds{86'400'000});
+    CHECK(chosen("timeout 30").timeout == milliseconds{30000});
+    CHECK(chosen("timeout 0.5").timeout == milliseconds{500});
+    CHECK(chosen("timeout 86400").timeout == milliseconds{86'400'000});
     for (const auto* line :
          {"timeout", "timeout 0", "timeout -1", "timeout 0.0001", "timeout 86401", "timeout x",
           "timeout 1e3", "timeout inf", "timeout nan", "timeout 1s", "timeout 1 2", "timeout ''",
@@ -138,12 +141,23 @@ TEST_CASE("ctl: timeout") {
     }
 }
 
+TEST_CASE("ctl: a setting leaves the others as they were") {
+    Choices now;
+    now.ciphers = "A";
+    const auto line = parse_line("idle 2", now);
+    REQUIRE(line);
+    const Choices next = std::get<command::Set>(line->command).choices;
+    CHECK(next.idle == std::chrono::seconds{2});
+    CHECK(next.ciphers == "A");
+    CHECK(chosen("idle 0").idle == std::chrono::seconds{0});
+}
+
 TEST_CASE("ctl: session and engine") {
-    CHECK(parsed<command::Session>("session on").on);
-    CHECK_FALSE(parsed<command::Session>("session off").on);
-    CHECK(parsed<command::Engine>("engine auto").choice == EngineChoice::automatic);
-    CHECK(parsed<command::Engine>("engine user").choice == EngineChoice::user);
-    CHECK(parsed<command::Engine>("engine kernel").choice == EngineChoice::kernel);
+    CHECK(chosen("session on").session_cache);
+    CHECK_FALSE(chosen("session off").session_cache);
+    CHECK(chosen("engine auto").engine == EngineChoice::automatic);
+    CHECK(chosen("engine user").engine == EngineChoice::user);
+    CHECK(chosen("engine kernel").engine == EngineChoice::kernel);
     for (const auto* line : {"session", "session yes", "session on off", "engine", "engine gpu",
                              "engine user kernel"}) {
         check_refused(line);

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include "core/ctl.h"
+
 using namespace tlsfs;
 using Mode = VerifyPolicy::Mode;
 
@@ -13,13 +15,15 @@ int judge(const Policy& policy, std::string_view lines) {
     Settings settings = first_settings(policy);
     int code = 0;
     while (!lines.empty()) {
-        const auto line = parse_line(take_line(lines));
+        const auto line = parse_line(take_line(lines), settings);
         REQUIRE(line);
-        const auto outcome = permits(policy, line->command, settings);
+        const auto* set = std::get_if<command::Set>(&line->command);
+        const bool client = std::holds_alternative<command::Client>(line->command);
+        const auto outcome = set != nullptr
+                                 ? permits(policy, set->choices)
+                                 : permits(policy, settings, client ? Role::client : Role::server);
         code = outcome ? 0 : outcome.error().code;
-        if (const auto* verify = std::get_if<command::Verify>(&line->command)) {
-            settings.verify = verify->policy;
-        }
+        if (set != nullptr && outcome) static_cast<Choices&>(settings) = set->choices;
     }
     return code;
 }
@@ -79,7 +83,7 @@ TEST_CASE("policy: a ca that was written counts without a word") {
     settings.ca.resize(1);
     CHECK(verify_mode(settings, Role::client) == Mode::ca);
     CHECK(verify_mode(settings, Role::server) == Mode::none);
-    const auto outcome = permits(policy, command::Client{}, settings);
+    const auto outcome = permits(policy, settings, Role::client);
     REQUIRE_FALSE(outcome);
     CHECK(outcome.error().text == "client: verify ca: the administrator's policy forbids it");
 }

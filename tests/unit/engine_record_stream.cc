@@ -19,9 +19,9 @@ struct Streams {
 };
 
 std::unique_ptr<RecordStream> stream_over(UniqueFd fd, std::unique_ptr<Tls> tls) {
-    auto carrier = adopt(std::move(fd));
-    REQUIRE(carrier);
-    return std::make_unique<RecordStream>(std::move(*carrier), std::move(tls));
+    auto transport = adopt(std::move(fd));
+    REQUIRE(transport);
+    return std::make_unique<RecordStream>(std::move(*transport), std::move(tls));
 }
 
 void handshake(RecordStream& client, RecordStream& server) {
@@ -137,7 +137,7 @@ TEST_CASE("record stream: a reader gets what there is, and does not wait to fill
     CHECK(read_some(*s.server, got).outcome == Outcome::want_input);
 }
 
-TEST_CASE("record stream: a full carrier stops writers, and loses nothing") {
+TEST_CASE("record stream: a full transport stops writers, and loses nothing") {
     Streams s;
     make_streams(s);
     const std::string sent = stuff(*s.client);

@@ -264,7 +264,7 @@ class Ctl:
 class Connection(Ctl):
     """An established one: `data` is its data's descriptor, `peer` the other end."""
 
-    def __init__(self, agent, role="client", version="1.3", tickets=2, ciphers=None, peer_ciphers=None, keep_carrier=False):
+    def __init__(self, agent, role="client", version="1.3", tickets=2, ciphers=None, peer_ciphers=None, keep_transport=False):
         super().__init__(agent)
         ours, theirs = tcp_pair()
         self.peer = Peer(theirs, server=role == "client", version=version, tickets=tickets, ciphers=peer_ciphers)
@@ -274,7 +274,7 @@ class Connection(Ctl):
             lines.append(f"ciphers {ciphers}")
         self.say(*lines, role)
         thread.finish()
-        self.carrier = ours if keep_carrier else ours.close()
+        self.transport = ours if keep_transport else ours.close()
         self.data = self.open()
 
     def finish(self):

@@ -224,7 +224,7 @@ def reset_is_reset(agent):
 def last_close_sends_close_notify(agent):
     """Data closed, ctl closed, in either order, and while someone else keeps the socket."""
     for ctl_first in False, True:
-        connection = Connection(agent, keep_carrier=True)
+        connection = Connection(agent, keep_transport=True)
         spare = os.dup(connection.data)
         for fd in (connection.fd, connection.data) if ctl_first else (connection.data, connection.fd):
             os.close(fd)
@@ -233,7 +233,7 @@ def last_close_sends_close_notify(agent):
         assert connection.peer.receive() == b"still open"
         os.close(spare)
         assert connection.peer.receive() == b""
-        connection.carrier.close()
+        connection.transport.close()
         connection.finish()
 
 

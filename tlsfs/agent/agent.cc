@@ -8,7 +8,7 @@
 #include <limits>
 #include <tuple>
 
-#include "device/caller.h"
+#include "connection/caller.h"
 
 namespace tlsfs {
 namespace {
@@ -94,8 +94,8 @@ class Agent::Lines final : public CtlRequest {
             return failure(head_.carrier_error,
                            fmt::format("fd: descriptor {} is not to be had", number));
         }
-        if (next_carrier_ >= head_.carriers) return failure(EBUSY, "fd: said twice");
-        return device_->take_carrier(head_.id, head_.seq, next_carrier_++);
+        if (next_transport_ >= head_.carriers) return failure(EBUSY, "fd: said twice");
+        return device_->take_transport(head_.id, head_.seq, next_transport_++);
     }
 
     // The writer may be gone before we look at it, and its process id somebody else's: its groups
@@ -116,7 +116,7 @@ class Agent::Lines final : public CtlRequest {
     std::shared_ptr<Waiting> waiting_;
     tlsdev_event head_;
     std::shared_ptr<std::atomic<bool>> mark_;
-    mutable unsigned next_carrier_ = 0;
+    mutable unsigned next_transport_ = 0;
 };
 
 void Agent::start() {

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "agent/agent_device.h"
-#include "device/registry.h"
+#include "connection/registry.h"
 #include "io/reactor.h"
 
 namespace tlsfs {

@@ -57,15 +57,15 @@ void AgentDevice::answer(__u64 id, __u32 seq, int error) const {
     std::ignore = call(fd(), TLSDEV_IOC_ANSWER, argument, "answer");
 }
 
-Result<UniqueFd> AgentDevice::take_carrier(__u64 id, __u32 seq, unsigned index) const {
+Result<UniqueFd> AgentDevice::take_transport(__u64 id, __u32 seq, unsigned index) const {
     tlsdev_carrier argument{id, seq, index};
     const auto fetched = call(fd(), TLSDEV_IOC_CARRIER, argument, "fd");
     if (!fetched) return tl::unexpected(fetched.error());
     return UniqueFd(*fetched);
 }
 
-Result<> AgentDevice::set_state(__u64 id, tlsdev_state state, int error, int carrier) const {
-    tlsdev_set_state argument{id, static_cast<__u32>(state), error, carrier, 0};
+Result<> AgentDevice::set_state(__u64 id, tlsdev_state state, int error, int transport) const {
+    tlsdev_set_state argument{id, static_cast<__u32>(state), error, transport, 0};
     return done(call(fd(), TLSDEV_IOC_STATE, argument, "tlsdev"));
 }
 

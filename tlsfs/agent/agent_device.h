@@ -29,8 +29,8 @@ class AgentDevice {
     [[nodiscard]] std::optional<Event> next_event();
 
     void answer(__u64 id, __u32 seq, int error) const;
-    [[nodiscard]] Result<UniqueFd> take_carrier(__u64 id, __u32 seq, unsigned index) const;
-    [[nodiscard]] Result<> set_state(__u64 id, tlsdev_state state, int error, int carrier) const;
+    [[nodiscard]] Result<UniqueFd> take_transport(__u64 id, __u32 seq, unsigned index) const;
+    [[nodiscard]] Result<> set_state(__u64 id, tlsdev_state state, int error, int transport) const;
     [[nodiscard]] Result<> end(__u64 id, __u32 how) const;
     void leave_blob(__u64 id, std::string_view blob) const;
     [[nodiscard]] std::optional<tlsdev_status> query(__u64 id) const;

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "device/registry.h"
+#include "connection/registry.h"
 #include "io/reactor.h"
 
 namespace tlsfs {

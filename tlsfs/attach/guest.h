@@ -15,7 +15,7 @@
 #include "attach/message.h"
 #include "attach/packet.h"
 #include "attach/pem_reader.h"
-#include "device/connection.h"
+#include "connection/connection.h"
 
 namespace tlsfs {
 

@@ -214,7 +214,7 @@ void AttachGuest::feed_pems(const OrderPtr& order) {
     for (const auto& pem : order->message.pems) {
         fds.push_back(std::move(order->fds[pem.descriptor]));
     }
-    read_pems(order, std::make_shared<PemReader>(std::move(fds), Connection::kMaxPem));
+    read_pems(order, std::make_shared<PemReader>(std::move(fds), PemFiles::kMaxSize));
 }
 
 void AttachGuest::read_pems(const OrderPtr& order, const std::shared_ptr<PemReader>& reader) {

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include "connection/request.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
-#include "device/request.h"
 
 namespace tlsfs {
 

@@ -8,7 +8,7 @@
 
 #include "attach/bind.h"
 #include "attach/front.h"
-#include "device/companion.h"
+#include "connection/companion.h"
 
 namespace tlsfs {
 

@@ -25,7 +25,7 @@ std::atomic<std::size_t> lingering_bytes = 0;
 
 class Lingering {
  public:
-    Lingering(Carrier transport, ByteQueue unsent, bool after_alert)
+    Lingering(ByteStream transport, ByteQueue unsent, bool after_alert)
         : transport_(std::move(transport)),
           unsent_(std::move(unsent)),
           bytes_(unsent_.size()),
@@ -87,7 +87,7 @@ class Lingering {
                (transport_.all_sent() && sent_for_ >= kUnacknowledged);
     }
 
-    Carrier transport_;
+    ByteStream transport_;
     ByteQueue unsent_;
     const std::size_t bytes_;
     const bool after_alert_;
@@ -105,7 +105,7 @@ void go_on(Reactor& reactor, const std::shared_ptr<Lingering>& one) {
 
 }  // namespace
 
-void linger(Reactor& reactor, Carrier transport, ByteQueue unsent, bool after_alert) {
+void linger(Reactor& reactor, ByteStream transport, ByteQueue unsent, bool after_alert) {
     go_on(reactor,
           std::make_shared<Lingering>(std::move(transport), std::move(unsent), after_alert));
 }

@@ -11,7 +11,7 @@
 #include <chrono>
 
 #include "io/byte_queue.h"
-#include "io/carrier.h"
+#include "io/byte_stream.h"
 #include "io/reactor.h"
 
 namespace tlsfs {
@@ -24,7 +24,7 @@ inline constexpr std::chrono::milliseconds kLongestPause{200};
 
 // Never waits. Keeps `transport` until `unsent` is delivered, or one of the limits above is
 // reached.
-void linger(Reactor& reactor, Carrier transport, ByteQueue unsent, bool after_alert);
+void linger(Reactor& reactor, ByteStream transport, ByteQueue unsent, bool after_alert);
 
 [[nodiscard]] bool anything_lingers();
 

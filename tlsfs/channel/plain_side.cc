@@ -29,7 +29,7 @@ std::size_t receive_window(int fd) {
 
 }  // namespace
 
-PlainSide::PlainSide(Kind kind, Carrier stream) : kind_(kind), stream_(std::move(stream)) {
+PlainSide::PlainSide(Kind kind, ByteStream stream) : kind_(kind), stream_(std::move(stream)) {
     if (kind_ == Kind::given) reset_at_death(stream_.write_fd());
 }
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "io/carrier.h"
+#include "io/byte_stream.h"
 
 namespace tlsfs {
 
@@ -19,12 +19,12 @@ class PlainSide {
     PlainSide() = default;
     // `file` and `socket`: a nonblocking socket of our own; that of `socket` comes from
     // io/socket_pairs.
-    PlainSide(Kind kind, Carrier stream);
+    PlainSide(Kind kind, ByteStream stream);
 
     [[nodiscard]] Kind kind() const { return kind_; }
     [[nodiscard]] bool valid() const { return stream_.valid(); }
-    Carrier& stream() { return stream_; }
-    [[nodiscard]] const Carrier& stream() const { return stream_; }
+    ByteStream& stream() { return stream_; }
+    [[nodiscard]] const ByteStream& stream() const { return stream_; }
 
     [[nodiscard]] Transfer read(std::span<std::byte> into);
     [[nodiscard]] Transfer write(std::span<const std::byte> from);
@@ -52,13 +52,13 @@ class PlainSide {
     [[nodiscard]] bool delivered() const;
     // The program reads ECONNRESET where the descriptor can say that. Closes.
     void reset();
-    void close() { stream_ = Carrier(); }
+    void close() { stream_ = ByteStream(); }
 
  private:
     void note_reset();
 
     Kind kind_ = Kind::file;
-    Carrier stream_;
+    ByteStream stream_;
     std::size_t since_empty_ = 0;  // bytes read since the receive queue was last seen empty
     bool reset_seen_ = false;      // a write met ECONNRESET, which the next read would not repeat
     bool complete_ = true;

@@ -47,13 +47,13 @@ bool Relay::begin(PlainSide plain) {
         if (begun_ || dropped_) return false;
         begun_ = true;
         plain_ = std::move(plain);
-        const Carrier& transport = stream_->carrier();
+        const ByteStream& transport = stream_->transport();
         read_watch_ = Reactor::Watch(reactor_, transport.read_fd(), weak_from_this());
         if (!transport.one_fd()) {
             write_watch_ = Reactor::Watch(reactor_, transport.write_fd(), weak_from_this());
         }
         if (plain_.kind() != PlainSide::Kind::file) {
-            const Carrier& end = plain_.stream();
+            const ByteStream& end = plain_.stream();
             plain_read_watch_ = Reactor::Watch(reactor_, end.read_fd(), weak_from_this());
             if (!end.one_fd()) {
                 plain_write_watch_ = Reactor::Watch(reactor_, end.write_fd(), weak_from_this());
@@ -135,7 +135,7 @@ bool Relay::stay_awake() {
             somebody_is_awake.test_and_set()) {
             return false;
         }
-        fds = {pollfd{undelivered_.empty() ? stream_->carrier().read_fd() : -1, POLLIN, 0},
+        fds = {pollfd{undelivered_.empty() ? stream_->transport().read_fd() : -1, POLLIN, 0},
                pollfd{out_ == Out::open && stream_->writable() ? plain_.stream().read_fd() : -1,
                       POLLIN, 0},
                pollfd{reactor_.fd(), POLLIN, 0}};
@@ -389,7 +389,7 @@ void Relay::rearm() {
         const bool receives = in_ == In::open && undelivered_.empty() && stream_->accepts_input();
         const std::uint32_t in = wants(receives, EPOLLIN);
         const std::uint32_t out = wants(stream_->unsent() > 0, EPOLLOUT);
-        const bool one = stream_->carrier().one_fd();
+        const bool one = stream_->transport().one_fd();
         read_watch_.arm(one ? in | out : in);
         write_watch_.arm(out);
     }
@@ -488,10 +488,10 @@ void Relay::add_stats(Stats& stats) const {
     stream_->add_stats(stats);
 }
 
-std::optional<Carrier::Addresses> Relay::addresses() const {
+std::optional<ByteStream::Addresses> Relay::addresses() const {
     const std::scoped_lock guard(lock_);
     if (dropped_) return std::nullopt;
-    return stream_->carrier().tcp_addresses();
+    return stream_->transport().tcp_addresses();
 }
 
 std::string Relay::peer_chain() const {

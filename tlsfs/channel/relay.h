@@ -91,7 +91,7 @@ class Relay final : public Reactor::Handler, public std::enable_shared_from_this
     void add_stats(Stats& stats) const;
     [[nodiscard]] std::string peer_chain() const;
     // Nothing where the transport is no TCP socket, or no longer ours.
-    [[nodiscard]] std::optional<Carrier::Addresses> addresses() const;
+    [[nodiscard]] std::optional<ByteStream::Addresses> addresses() const;
 
  private:
     static constexpr int kRounds = 16;

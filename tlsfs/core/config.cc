@@ -8,6 +8,7 @@
 #include <charconv>
 #include <span>
 
+#include "core/ctl.h"
 #include "core/number.h"
 #include "core/status.h"
 

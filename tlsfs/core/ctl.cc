@@ -15,7 +15,9 @@ namespace tlsfs {
 namespace {
 
 using Words = std::span<const std::string>;
-using ParseArguments = Result<Command> (*)(Words);
+// What a verb makes of its words: something to do, or a setting.
+using MakeCommand = Result<Command> (*)(Words);
+using SetChoice = Result<> (*)(Words, Choices&);
 
 constexpr bool is_blank(char c) {
     return c == ' ' || c == '\t';
@@ -90,32 +92,39 @@ Result<TlsVersion> parse_tls_version(const std::string& word) {
     return invalid(fmt::format("version '{}' is neither 1.2 nor 1.3", word));
 }
 
-Result<Command> parse_version(Words words) {
+Result<> choose_version(Words words, Choices& choices) {
     const auto min = parse_tls_version(words[0]);
     if (!min) return tl::unexpected(min.error());
-    if (words.size() == 1) return command::Version{*min, TlsVersion::tls13};
-    const auto max = parse_tls_version(words[1]);
+    const auto max = words.size() == 1 ? TlsVersion::tls13 : parse_tls_version(words[1]);
     if (!max) return tl::unexpected(max.error());
     if (*min > *max) return invalid("the lowest version is above the highest");
-    return command::Version{*min, *max};
+    choices.min_version = *min;
+    choices.max_version = *max;
+    return {};
 }
 
-Result<Command> parse_ciphers(Words words) {
-    return command::Ciphers{words[0]};
+// Which names there are, only OpenSSL knows (engine/context).
+Result<> choose_ciphers(Words words, Choices& choices) {
+    if (words[0].empty()) return invalid("ciphers: the list is empty");
+    choices.ciphers = words[0];
+    return {};
 }
 
-Result<Command> parse_groups(Words words) {
-    return command::Groups{words[0]};
+Result<> choose_groups(Words words, Choices& choices) {
+    if (words[0].empty()) return invalid("groups: the list is empty");
+    choices.groups = words[0];
+    return {};
 }
 
-Result<Command> parse_alpn(Words words) {
+Result<> choose_alpn(Words words, Choices& choices) {
     for (const std::string& word : words) {
         // RFC 7301 section 3.1: one length byte before each name.
         if (word.empty() || word.size() > 255) {
             return invalid("an ALPN protocol name has 1 to 255 bytes");
         }
     }
-    return command::Alpn{{words.begin(), words.end()}};
+    choices.alpn.assign(words.begin(), words.end());
+    return {};
 }
 
 std::optional<std::uint8_t> parse_hex_byte(std::string_view two) {
@@ -148,24 +157,38 @@ Result<Pin> parse_pin(std::string_view word) {
     return pin;
 }
 
-Result<Command> parse_verify(Words words) {
+Result<VerifyPolicy> parse_pins(Words words) {
+    VerifyPolicy policy{VerifyPolicy::Mode::pin, {}};
+    if (words.empty()) return invalid("verify pin wants at least one hash");
+    for (const std::string& word : words) {
+        const auto pin = parse_pin(word);
+        if (!pin) return tl::unexpected(pin.error());
+        policy.pins.push_back(*pin);
+    }
+    return policy;
+}
+
+Result<VerifyPolicy> parse_verify(Words words) {
     using Mode = VerifyPolicy::Mode;
     const std::string& mode = words[0];
-    if (mode == "pin") {
-        VerifyPolicy policy{Mode::pin, {}};
-        if (words.size() == 1) return invalid("verify pin wants at least one hash");
-        for (const std::string& word : words.subspan(1)) {
-            const auto pin = parse_pin(word);
-            if (!pin) return tl::unexpected(pin.error());
-            policy.pins.push_back(*pin);
-        }
-        return command::Verify{std::move(policy)};
-    }
+    if (mode == "pin") return parse_pins(words.subspan(1));
     if (words.size() > 1) return invalid(fmt::format("verify {} takes no more words", mode));
-    if (mode == "system") return command::Verify{{Mode::system, {}}};
-    if (mode == "ca") return command::Verify{{Mode::ca, {}}};
-    if (mode == "none") return command::Verify{{Mode::none, {}}};
+    if (mode == "system") return VerifyPolicy{Mode::system, {}};
+    if (mode == "ca") return VerifyPolicy{Mode::ca, {}};
+    if (mode == "none") return VerifyPolicy{Mode::none, {}};
     return invalid(fmt::format("verify '{}' is none of system, ca, none, pin", mode));
+}
+
+// Puts into a setting what was parsed for it, unless that failed.
+template <class Setting>
+Result<> set(Setting& setting, Result<Setting> parsed) {
+    if (!parsed) return tl::unexpected(parsed.error());
+    setting = std::move(*parsed);
+    return {};
+}
+
+Result<> choose_verify(Words words, Choices& choices) {
+    return set(choices.verify, parse_verify(words));
 }
 
 // 0.001 seconds to a day.
@@ -182,30 +205,35 @@ Result<std::chrono::milliseconds> parse_seconds(std::string_view verb, const std
     return std::chrono::milliseconds{std::llround(seconds * 1000)};
 }
 
-Result<Command> parse_timeout(Words words) {
-    const auto limit = parse_seconds("timeout", words[0]);
-    if (!limit) return tl::unexpected(limit.error());
-    return command::Timeout{*limit};
+Result<> choose_timeout(Words words, Choices& choices) {
+    return set(choices.timeout, parse_seconds("timeout", words[0]));
 }
 
-Result<Command> parse_idle(Words words) {
-    if (words[0] == "0") return command::Idle{};
-    const auto limit = parse_seconds("idle", words[0]);
-    if (!limit) return tl::unexpected(limit.error());
-    return command::Idle{*limit};
+Result<> choose_idle(Words words, Choices& choices) {
+    if (words[0] != "0") return set(choices.idle, parse_seconds("idle", words[0]));
+    choices.idle = {};
+    return {};
 }
 
-Result<Command> parse_session(Words words) {
-    if (words[0] == "on") return command::Session{true};
-    if (words[0] == "off") return command::Session{false};
-    return invalid(fmt::format("session '{}' is neither on nor off", words[0]));
+Result<bool> parse_session(const std::string& word) {
+    if (word == "on") return true;
+    if (word == "off") return false;
+    return invalid(fmt::format("session '{}' is neither on nor off", word));
 }
 
-Result<Command> parse_engine(Words words) {
-    if (words[0] == "auto") return command::Engine{EngineChoice::automatic};
-    if (words[0] == "user") return command::Engine{EngineChoice::user};
-    if (words[0] == "kernel") return command::Engine{EngineChoice::kernel};
-    return invalid(fmt::format("engine '{}' is none of auto, user, kernel", words[0]));
+Result<> choose_session(Words words, Choices& choices) {
+    return set(choices.session_cache, parse_session(words[0]));
+}
+
+Result<EngineChoice> parse_engine(const std::string& word) {
+    if (word == "auto") return EngineChoice::automatic;
+    if (word == "user") return EngineChoice::user;
+    if (word == "kernel") return EngineChoice::kernel;
+    return invalid(fmt::format("engine '{}' is none of auto, user, kernel", word));
+}
+
+Result<> choose_engine(Words words, Choices& choices) {
+    return set(choices.engine, parse_engine(words[0]));
 }
 
 Result<Command> parse_client(Words words) {
@@ -223,7 +251,7 @@ Result<Command> parse_bare(Words) {
 struct VerbEntry {
     std::string_view name;
     std::size_t min_words, max_words;
-    ParseArguments parse;
+    std::variant<MakeCommand, SetChoice> meaning;
     StateSet allowed;
 };
 
@@ -240,21 +268,29 @@ constexpr std::array kVerbs{
     VerbEntry{"fd", 1, 2, parse_fd, kBefore},
     VerbEntry{"plain", 1, 2, parse_plain_side, kLiving},
     VerbEntry{"dial", 1, 1, parse_dial, kBefore},
-    VerbEntry{"version", 1, 2, parse_version, kBefore},
-    VerbEntry{"ciphers", 1, 1, parse_ciphers, kBefore},
-    VerbEntry{"groups", 1, 1, parse_groups, kBefore},
-    VerbEntry{"alpn", 1, kAnyNumber, parse_alpn, kBefore},
-    VerbEntry{"verify", 1, kAnyNumber, parse_verify, kBefore},
-    VerbEntry{"timeout", 1, 1, parse_timeout, kBefore},
-    VerbEntry{"idle", 1, 1, parse_idle, kLiving},
-    VerbEntry{"session", 1, 1, parse_session, kBefore},
-    VerbEntry{"engine", 1, 1, parse_engine, kBefore},
+    VerbEntry{"version", 1, 2, choose_version, kBefore},
+    VerbEntry{"ciphers", 1, 1, choose_ciphers, kBefore},
+    VerbEntry{"groups", 1, 1, choose_groups, kBefore},
+    VerbEntry{"alpn", 1, kAnyNumber, choose_alpn, kBefore},
+    VerbEntry{"verify", 1, kAnyNumber, choose_verify, kBefore},
+    VerbEntry{"timeout", 1, 1, choose_timeout, kBefore},
+    VerbEntry{"idle", 1, 1, choose_idle, kLiving},
+    VerbEntry{"session", 1, 1, choose_session, kBefore},
+    VerbEntry{"engine", 1, 1, choose_engine, kBefore},
     VerbEntry{"client", 0, 1, parse_client, kBefore},
     VerbEntry{"server", 0, 0, parse_bare<command::Server>, kBefore},
     VerbEntry{"keyupdate", 0, 0, parse_bare<command::KeyUpdate>, kWritable},
     VerbEntry{"close", 0, 0, parse_bare<command::Close>, kWritable},
     VerbEntry{"hangup", 0, 0, parse_bare<command::Hangup>, kAny},
 };
+
+Result<Command> understand(const VerbEntry& entry, Words words, const Choices& now) {
+    if (const auto* make = std::get_if<MakeCommand>(&entry.meaning)) return (*make)(words);
+    command::Set line{now};
+    const auto done = std::get<SetChoice>(entry.meaning)(words, line.choices);
+    if (!done) return tl::unexpected(done.error());
+    return line;
+}
 
 }  // namespace
 
@@ -292,7 +328,7 @@ Result<std::vector<std::string>> split_words(std::string_view line) {
     return words;
 }
 
-Result<ParsedLine> parse_line(std::string_view line) {
+Result<ParsedLine> parse_line(std::string_view line, const Choices& now) {
     if (line.size() > kMaxCtlLine) {
         return invalid(fmt::format("a line has at most {} bytes", kMaxCtlLine));
     }
@@ -307,7 +343,7 @@ Result<ParsedLine> parse_line(std::string_view line) {
     if (arguments.size() < entry->min_words || arguments.size() > entry->max_words) {
         return invalid(fmt::format("{}: wrong number of words", entry->name));
     }
-    auto command = entry->parse(arguments);
+    auto command = understand(*entry, arguments, now);
     if (!command) return tl::unexpected(command.error());
     return ParsedLine{std::move(*command), entry->name, entry->allowed};
 }

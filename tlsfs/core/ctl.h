@@ -32,32 +32,9 @@ struct Dial {
     std::string host, port;  // or
     std::string path;        // a Unix socket's
 };
-struct Version {
-    TlsVersion min, max;
-};
-struct Ciphers {
-    std::string list;
-};
-struct Groups {
-    std::string list;
-};
-struct Alpn {
-    std::vector<std::string> protocols;
-};
-struct Verify {
-    VerifyPolicy policy;
-};
-struct Timeout {
-    std::chrono::milliseconds limit;
-};
-struct Idle {
-    std::chrono::milliseconds limit;  // 0: none
-};
-struct Session {
-    bool on;
-};
-struct Engine {
-    EngineChoice choice;
+// One of the verbs that only set something.
+struct Set {
+    Choices choices;  // as they are with this line
 };
 struct Client {
     std::optional<std::string> name;
@@ -69,10 +46,8 @@ struct Hangup {};
 }  // namespace command
 
 using Command =
-    std::variant<command::Fd, command::Plain, command::Dial, command::Version, command::Ciphers,
-                 command::Groups, command::Alpn, command::Verify, command::Timeout, command::Idle,
-                 command::Session, command::Engine, command::Client, command::Server,
-                 command::KeyUpdate, command::Close, command::Hangup>;
+    std::variant<command::Fd, command::Plain, command::Dial, command::Set, command::Client,
+                 command::Server, command::KeyUpdate, command::Close, command::Hangup>;
 
 struct ParsedLine {
     Command command;
@@ -83,8 +58,8 @@ struct ParsedLine {
 // Takes the first line off `text`, its newline too. The last line of a write needs none.
 [[nodiscard]] std::string_view take_line(std::string_view& text);
 
-// EINVAL with a text that names what is wrong.
-[[nodiscard]] Result<ParsedLine> parse_line(std::string_view line);
+// `now`: what was set before. EINVAL with a text that names what is wrong.
+[[nodiscard]] Result<ParsedLine> parse_line(std::string_view line, const Choices& now = {});
 
 // The words of a line, unquoted. EINVAL for an open quote.
 [[nodiscard]] Result<std::vector<std::string>> split_words(std::string_view line);

@@ -30,31 +30,6 @@ tl::unexpected<Error> forbidden(const std::string& what) {
     return failure(EACCES, what + ": the administrator's policy forbids it");
 }
 
-struct Judge {
-    const Policy& policy;
-    const Settings& settings;
-
-    Result<> operator()(const command::Version& version) const {
-        if (version.min >= policy.min_version) return {};
-        return forbidden("version 1.2");
-    }
-    Result<> operator()(const command::Timeout& timeout) const {
-        if (timeout.limit <= policy.max_timeout) return {};
-        const double seconds = std::chrono::duration<double>(timeout.limit).count();
-        return forbidden(fmt::format("timeout {}", seconds));
-    }
-    // Only here it is known who is verified: a server may serve anybody.
-    Result<> operator()(const command::Client&) const {
-        const Mode mode = verify_mode(settings, Role::client);
-        if (policy.client_verify.contains(mode)) return {};
-        return forbidden(fmt::format("client: verify {}", mode_word(mode)));
-    }
-    template <class Other>
-    Result<> operator()(const Other&) const {
-        return {};
-    }
-};
-
 }  // namespace
 
 Settings first_settings(const Policy& policy) {
@@ -65,8 +40,21 @@ Settings first_settings(const Policy& policy) {
     return settings;
 }
 
-Result<> permits(const Policy& policy, const Command& command, const Settings& settings) {
-    return std::visit(Judge{policy, settings}, command);
+Result<> permits(const Policy& policy, const Choices& choices) {
+    if (choices.min_version < policy.min_version) return forbidden("version 1.2");
+    if (choices.timeout > policy.max_timeout) {
+        const double seconds = std::chrono::duration<double>(choices.timeout).count();
+        return forbidden(fmt::format("timeout {}", seconds));
+    }
+    return {};
+}
+
+Result<> permits(const Policy& policy, const Settings& settings, Role role) {
+    if (auto chosen = permits(policy, settings); !chosen) return chosen;
+    if (role == Role::server) return {};  // a server may serve anybody
+    const Mode mode = verify_mode(settings, Role::client);
+    if (policy.client_verify.contains(mode)) return {};
+    return forbidden(fmt::format("client: verify {}", mode_word(mode)));
 }
 
 VerifyPolicy::Mode verify_mode(const Settings& settings, Role role) {

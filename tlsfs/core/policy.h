@@ -7,7 +7,6 @@
 #include <set>
 #include <string>
 
-#include "core/ctl.h"
 #include "core/result.h"
 #include "core/settings.h"
 
@@ -40,10 +39,11 @@ struct Policy {
 // What a connection begins with.
 [[nodiscard]] Settings first_settings(const Policy& policy);
 
-// EACCES and the reason, where the policy forbids what a ctl line asks for; `settings` is what the
-// lines before it have asked for. Ciphers are not looked at: to know them takes OpenSSL.
-[[nodiscard]] Result<> permits(const Policy& policy, const Command& command,
-                               const Settings& settings);
+// EACCES and the reason, where the policy forbids what is asked for; whatever line asked for it.
+// Ciphers are not looked at: to know them takes OpenSSL.
+[[nodiscard]] Result<> permits(const Policy& policy, const Choices& choices);
+// The same when a handshake begins: only then is it known who is verified.
+[[nodiscard]] Result<> permits(const Policy& policy, const Settings& settings, Role role);
 
 // How the peer is verified if the handshake begins with these settings; never `unset`.
 [[nodiscard]] VerifyPolicy::Mode verify_mode(const Settings& settings, Role role);

@@ -41,7 +41,8 @@ inline constexpr std::chrono::milliseconds kMaxTimeout = std::chrono::hours{24};
 
 enum class EngineChoice : std::uint8_t { automatic, user, kernel };
 
-struct Settings {
+// What the verbs of ctl set.
+struct Choices {
     TlsVersion min_version = TlsVersion::tls12;
     TlsVersion max_version = TlsVersion::tls13;
     std::string ciphers;  // empty: AEAD suites with forward secrecy
@@ -52,7 +53,13 @@ struct Settings {
     std::chrono::milliseconds idle{0};  // hang up when nothing has moved for so long; 0: never
     bool session_cache = true;
     EngineChoice engine = EngineChoice::automatic;
-    SecretBytes ca, cert, key;  // PEM text
 };
+
+// What was written to the files of these names: PEM text.
+struct Pems {
+    SecretBytes ca, cert, key;
+};
+
+struct Settings : Choices, Pems {};
 
 }  // namespace tlsfs

@@ -9,7 +9,7 @@
 namespace tlsfs {
 
 enum class State : std::uint8_t {
-    fresh,          // New: nothing but settings and, perhaps, a carrier
+    fresh,          // New: nothing but settings and, perhaps, a transport
     handshaking,    // Handshaking
     established,    // Established: both directions open
     remote_closed,  // RemoteClosed: the peer sent close_notify

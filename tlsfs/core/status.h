@@ -32,7 +32,7 @@ struct StatusFields {
 
 struct Stats {
     std::uint64_t data_in = 0, data_out = 0;  // bytes of plaintext
-    std::uint64_t wire_in = 0, wire_out = 0;  // bytes on the carrier
+    std::uint64_t wire_in = 0, wire_out = 0;  // bytes on the transport
     std::uint64_t records_in = 0, records_out = 0;
     std::uint64_t handshake_microseconds = 0;
     std::uint64_t key_updates = 0;  // both directions

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <span>
 #include <sstream>
+#include <tuple>
 
 #include "engine/openssl_error.h"
 #include "engine/pem.h"
@@ -208,24 +209,26 @@ Result<> set_alpn(TlsContext& context) {
     return {};
 }
 
+// Names every setting, so that one that is forgotten here does not compile.
 std::string policy_id(const Settings& settings, Role role, uid_t owner, std::string_view trust) {
+    const auto& [min_version, max_version, ciphers, groups, alpn, verify, timeout, idle,
+                 session_cache, engine] = static_cast<const Choices&>(settings);
+    const auto& [ca, cert, key] = static_cast<const Pems&>(settings);
+    std::ignore = std::tie(timeout, idle, engine);  // no affair of a context's
     Sha256 digest;
     digest.add(fmt::format("{} {} {} {} {} {}", owner, static_cast<int>(role),
-                           static_cast<int>(settings.min_version),
-                           static_cast<int>(settings.max_version),
-                           static_cast<int>(settings.verify.mode), settings.session_cache));
-    digest.add(settings.ciphers);
-    digest.add(settings.groups);
-    for (const std::string& protocol : settings.alpn) digest.add(protocol);
+                           static_cast<int>(min_version), static_cast<int>(max_version),
+                           static_cast<int>(verify.mode), session_cache));
+    digest.add(ciphers);
+    digest.add(groups);
+    for (const std::string& protocol : alpn) digest.add(protocol);
     digest.add("pins");
-    for (const Pin& pin : settings.verify.pins) {
+    for (const Pin& pin : verify.pins) {
         digest.add(pin.of == Pin::Of::certificate ? "sha256" : "spki");
         digest.add(pin.sha256.data(), pin.sha256.size());
     }
     const WipeScope hashed_key;
-    for (const SecretBytes* pem : {&settings.ca, &settings.cert, &settings.key}) {
-        digest.add(pem->data(), pem->size());
-    }
+    for (const SecretBytes* pem : {&ca, &cert, &key}) digest.add(pem->data(), pem->size());
     digest.add(trust);
     return digest.finish();
 }

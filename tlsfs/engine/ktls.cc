@@ -102,18 +102,18 @@ class CryptoInfo {
 
 }  // namespace
 
-Result<> check_ktls_carrier(int socket) {
+Result<> check_ktls_transport(int socket) {
     int protocol = 0;
     socklen_t size = sizeof protocol;
     if (getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0 ||
         protocol != IPPROTO_TCP) {
-        return failure(EOPNOTSUPP, "the carrier is not TCP");
+        return failure(EOPNOTSUPP, "the transport is not TCP");
     }
     tcp_info info{};
     size = sizeof info;
     if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
         info.tcpi_state != TCP_ESTABLISHED) {
-        return failure(EOPNOTSUPP, "the carrier is not in TCP's state ESTABLISHED");
+        return failure(EOPNOTSUPP, "the transport is not in TCP's state ESTABLISHED");
     }
     return {};
 }

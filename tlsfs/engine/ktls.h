@@ -20,6 +20,6 @@ struct RecordNumbers {
                                 RecordNumbers next);
 
 // True if the socket is TCP, connected, and its kernel may be asked for TLS.
-[[nodiscard]] Result<> check_ktls_carrier(int socket);
+[[nodiscard]] Result<> check_ktls_transport(int socket);
 
 }  // namespace tlsfs

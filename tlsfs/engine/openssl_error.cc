@@ -23,7 +23,7 @@ struct Reason {
 // Those that the contract tells apart. All other reasons of libssl are EPROTO.
 constexpr std::array kReasons{
     Reason{SSL_R_UNEXPECTED_EOF_WHILE_READING, ECONNRESET,
-           "the carrier ended without close_notify"},
+           "the transport ended without close_notify"},
     Reason{SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, EBADMSG, "a record failed authentication"},
     Reason{SSL_R_DECRYPTION_FAILED, EBADMSG, "a record failed authentication"},
     Reason{SSL_R_WRONG_VERSION_NUMBER, EPROTO, "the peer does not speak TLS"},

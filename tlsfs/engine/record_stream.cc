@@ -18,14 +18,14 @@ constexpr std::size_t kRecord = 16U << 10U;  // RFC 8446 section 5.1
 
 }  // namespace
 
-RecordStream::RecordStream(Carrier carrier, std::unique_ptr<Tls> tls)
-    : carrier_(std::move(carrier)), tls_(std::move(tls)) {
+RecordStream::RecordStream(ByteStream transport, std::unique_ptr<Tls> tls)
+    : transport_(std::move(transport)), tls_(std::move(tls)) {
     tls_->use(this);
 }
 
 std::optional<std::size_t> RecordStream::receive(std::span<std::byte> into) {
     if (!accepts_input() || drained_ || budget_ == 0) return std::nullopt;
-    const Transfer got = carrier_.read(into);
+    const Transfer got = transport_.read(into);
     switch (got.outcome) {
         case Transfer::Outcome::bytes:
             wire_in_ += got.count;
@@ -35,7 +35,8 @@ std::optional<std::size_t> RecordStream::receive(std::span<std::byte> into) {
         case Transfer::Outcome::would_block:
             return std::nullopt;
         case Transfer::Outcome::failed:
-            carrier_error_ = Error{got.error, fmt::format("carrier: {}", std::strerror(got.error))};
+            transport_error_ =
+                Error{got.error, fmt::format("transport: {}", std::strerror(got.error))};
             return 0;
         case Transfer::Outcome::end_of_file:
             return 0;
@@ -50,9 +51,9 @@ std::size_t RecordStream::send(std::span<const std::byte> record) {
     return send_some(record, more).value_or(record.size());
 }
 
-// How many bytes the carrier took. Nothing: it takes none any more, and they are lost.
+// How many bytes the transport took. Nothing: it takes none any more, and they are lost.
 std::optional<std::size_t> RecordStream::send_some(std::span<const std::byte> bytes, bool more) {
-    const Transfer sent = carrier_.write(bytes, more);
+    const Transfer sent = transport_.write(bytes, more);
     if (sent.outcome == Transfer::Outcome::would_block) return 0;
     if (sent.outcome == Transfer::Outcome::bytes) {
         wire_out_ += sent.count;
@@ -61,7 +62,7 @@ std::optional<std::size_t> RecordStream::send_some(std::span<const std::byte> by
     if (!write_error_) {
         // One that takes nothing, and says no more than that, is as good as closed.
         const int code = sent.error != 0 ? sent.error : EPIPE;
-        write_error_ = Error{code, fmt::format("carrier: {}", std::strerror(code))};
+        write_error_ = Error{code, fmt::format("transport: {}", std::strerror(code))};
     }
     return std::nullopt;
 }
@@ -70,8 +71,8 @@ std::optional<std::size_t> RecordStream::send_some(std::span<const std::byte> by
 Step RecordStream::settle(Step step) {
     flush();
     if (step.outcome == Outcome::failed) {
-        // OpenSSL sees every broken carrier as an unexpected end.
-        if (carrier_error_ && step.error.code == ECONNRESET) step.error = *carrier_error_;
+        // OpenSSL sees every broken transport as an unexpected end.
+        if (transport_error_ && step.error.code == ECONNRESET) step.error = *transport_error_;
         if (!write_error_) write_error_ = step.error;
     }
     if (step.outcome == Outcome::failed || step.outcome == Outcome::closed) end_of_reading_ = step;
@@ -79,12 +80,13 @@ Step RecordStream::settle(Step step) {
 }
 
 Result<UniqueFd> RecordStream::hand_over() {
-    if (!carrier_.one_fd()) return failure(EOPNOTSUPP, "the carrier is no socket");
-    if (unsent() > 0) return failure(EOPNOTSUPP, "the carrier is full");
-    if (auto fit = check_ktls_carrier(carrier_.read_fd()); !fit) return tl::unexpected(fit.error());
-    if (auto set = tls_->hand_over(carrier_.read_fd()); !set) return tl::unexpected(set.error());
+    if (!transport_.one_fd()) return failure(EOPNOTSUPP, "the transport is no socket");
+    if (unsent() > 0) return failure(EOPNOTSUPP, "the transport is full");
+    if (auto fit = check_ktls_transport(transport_.read_fd()); !fit)
+        return tl::unexpected(fit.error());
+    if (auto set = tls_->hand_over(transport_.read_fd()); !set) return tl::unexpected(set.error());
     tls_->use(nullptr);
-    return carrier_.release();
+    return transport_.release();
 }
 
 Step RecordStream::handshake() {
@@ -131,7 +133,7 @@ Result<> RecordStream::write(std::span<const std::byte> from) {
 
 RecordStream::Remains RecordStream::detach() {
     tls_->use(nullptr);
-    return {std::move(carrier_), std::move(tls_->output())};
+    return {std::move(transport_), std::move(tls_->output())};
 }
 
 Result<> RecordStream::update_keys() {

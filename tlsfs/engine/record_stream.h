@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The engine "user": TLS records over a carrier, made and read in this process. Every call returns
-// at once. Not synchronised: the connection that owns it holds its lock.
+// The engine "user": TLS records over a transport, made and read in this process. Every call
+// returns at once. Not synchronised: the connection that owns it holds its lock.
 #pragma once
 
 #include <memory>
@@ -10,16 +10,16 @@
 #include "core/result.h"
 #include "core/status.h"
 #include "engine/tls.h"
-#include "io/carrier.h"
+#include "io/byte_stream.h"
 
 namespace tlsfs {
 
 class RecordStream final : private Tls::Wire {
  public:
-    // Ciphertext kept for a carrier that is full; past this no more plaintext is taken.
+    // Ciphertext kept for a transport that is full; past this no more plaintext is taken.
     static constexpr std::size_t kHighWater = 128U << 10U;
 
-    RecordStream(Carrier carrier, std::unique_ptr<Tls> tls);
+    RecordStream(ByteStream transport, std::unique_ptr<Tls> tls);
 
     // Nothing beyond the handshake is received until either is said, so that hand_over() is
     // possible where its secrets are kept.
@@ -35,12 +35,12 @@ class RecordStream final : private Tls::Wire {
     // Gives the transport up, with what is still to be sent there. peer_chain() and the counts
     // stay.
     struct Remains {
-        Carrier transport;
+        ByteStream transport;
         ByteQueue unsent;
     };
     [[nodiscard]] Remains detach();
 
-    // done: the handshake is over; want_input: call again when the carrier is ready.
+    // done: the handshake is over; want_input: call again when the transport is ready.
     [[nodiscard]] Step handshake();
 
     // done: `count` > 0 bytes, as soon as there are any. closed and failed are answered for ever.
@@ -50,7 +50,7 @@ class RecordStream final : private Tls::Wire {
     // False while so much waits to be sent that nothing more is received.
     [[nodiscard]] bool accepts_input() const { return unsent() <= kMaxUnsent; }
 
-    // Encrypts all of `from` and sends what the carrier takes; the rest stays in unsent().
+    // Encrypts all of `from` and sends what the transport takes; the rest stays in unsent().
     [[nodiscard]] Result<> write(std::span<const std::byte> from);
 
     [[nodiscard]] Result<> update_keys();
@@ -66,8 +66,8 @@ class RecordStream final : private Tls::Wire {
     [[nodiscard]] std::string peer_chain() const { return tls_->peer_chain(); }
     void add_stats(Stats& stats) const;
 
-    Carrier& carrier() { return carrier_; }
-    [[nodiscard]] const Carrier& carrier() const { return carrier_; }
+    ByteStream& transport() { return transport_; }
+    [[nodiscard]] const ByteStream& transport() const { return transport_; }
 
  private:
     // Answers to a peer that keeps asking for new keys and never reads do not pile up without end.
@@ -86,12 +86,12 @@ class RecordStream final : private Tls::Wire {
     std::optional<std::size_t> send_some(std::span<const std::byte> bytes, bool more);
     Step settle(Step step);
 
-    Carrier carrier_;
+    ByteStream transport_;
     std::unique_ptr<Tls> tls_;
     std::optional<Step> end_of_reading_;  // closed or failed
     std::optional<Error> write_error_;
-    std::optional<Error> carrier_error_;  // what receiving failed with
-    bool drained_ = false;                // the last receive emptied the socket
+    std::optional<Error> transport_error_;  // what receiving failed with
+    bool drained_ = false;                  // the last receive emptied the socket
     std::size_t budget_ = kBudget;
     std::size_t records_to_come_ = 0;  // of the piece that is being written
     std::uint64_t data_in_ = 0, data_out_ = 0, wire_in_ = 0, wire_out_ = 0;

@@ -8,8 +8,8 @@
 #include <string>
 #include <unordered_map>
 
-#include "device/connection.h"
-#include "device/registry.h"
+#include "connection/connection.h"
+#include "connection/registry.h"
 #include "fuse/lowlevel.h"
 
 namespace tlsfs {

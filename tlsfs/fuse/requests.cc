@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "fuse/requests.h"
 
-#include "device/caller.h"
+#include "connection/caller.h"
 #include "fuse/server.h"
 
 namespace tlsfs {

@@ -4,8 +4,8 @@
 
 #include <memory>
 
-#include "device/connection.h"
-#include "device/request.h"
+#include "connection/connection.h"
+#include "connection/request.h"
 #include "fuse/lowlevel.h"
 
 namespace tlsfs {

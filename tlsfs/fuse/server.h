@@ -12,7 +12,7 @@
 
 #include "agent/agent.h"
 #include "attach/front.h"
-#include "device/companion.h"
+#include "connection/companion.h"
 #include "fuse/attach_node.h"
 #include "fuse/lowlevel.h"
 #include "fuse/mount_watch.h"

@@ -43,7 +43,7 @@ void put(const std::string& path, const std::string& text) {
 Serve serve_with_tlsfs(const bench::Options& options) {
     const std::string mount = options.text("mount"), chain = contents(options.text("chain")),
                       key = contents(options.text("key"));
-    return [=](UniqueFd carrier) {
+    return [=](UniqueFd transport) {
         const UniqueFd ctl(open((mount + "/clone").c_str(), O_RDWR | O_CLOEXEC));
         if (!ctl.valid()) fail("clone");
         char number[32];
@@ -53,7 +53,7 @@ Serve serve_with_tlsfs(const bench::Options& options) {
             mount + "/" + std::string(number, static_cast<std::size_t>(digits) - 1) + "/";
         put(where + "cert", chain);
         put(where + "key", key);
-        const std::string lines = "fd " + std::to_string(carrier.get()) + "\nserver\n";
+        const std::string lines = "fd " + std::to_string(transport.get()) + "\nserver\n";
         if (write(ctl.get(), lines.data(), lines.size()) < 0) return;
         const UniqueFd data(open((where + "data").c_str(), O_RDWR | O_CLOEXEC));
         Request request;

@@ -21,9 +21,9 @@ class SocketTransport final : public Transport {
     }
 
     std::unique_ptr<Stream> open() override {
-        const UniqueFd carrier = connect_to(port_);
+        const UniqueFd transport = connect_to(port_);
         tlsfs::Failure why;
-        auto connection = tlsfs::client(tlsfs::Transport::stream(carrier.get()), client_, why);
+        auto connection = tlsfs::client(tlsfs::Transport::stream(transport.get()), client_, why);
         if (!connection) {
             errno = why.code;
             fail(why.text);

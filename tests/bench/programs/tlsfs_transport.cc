@@ -20,14 +20,14 @@ class TlsfsTransport final : public Transport {
     }
 
     std::unique_ptr<Stream> open() override {
-        const UniqueFd carrier = connect_to(port_);
+        const UniqueFd transport = connect_to(port_);
         const UniqueFd ctl(::open((mount_ + "/clone").c_str(), O_RDWR | O_CLOEXEC));
         if (!ctl.valid()) fail(mount_ + "/clone");
         char number[32];
         const ssize_t digits = ::read(ctl.get(), number, sizeof number);
         if (digits < 2) fail("reading the number");
         const std::string lines =
-            lines_ + "fd " + std::to_string(carrier.get()) + "\nclient " + name_ + "\n";
+            lines_ + "fd " + std::to_string(transport.get()) + "\nclient " + name_ + "\n";
         if (::write(ctl.get(), lines.data(), lines.size()) != static_cast<ssize_t>(lines.size()))
             fail("client");
         const std::string data =

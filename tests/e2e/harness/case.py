@@ -151,7 +151,7 @@ class Case(unittest.TestCase):
     @contextlib.contextmanager
     def _established(self):
         """An event that has come when the block is left. A peer that is faster than we are may be done before our
-        end is established; only the user engine takes a carrier that is half closed by then."""
+        end is established; only the user engine takes a transport that is half closed by then."""
         event = threading.Event()
         if engine.name == "user":
             event.set()
@@ -161,7 +161,7 @@ class Case(unittest.TestCase):
             event.set()
 
     def assertEngine(self, connection, family=socket.AF_INET):
-        """Every established connection must run on the engine that is under test. `family` is the carrier's."""
+        """Every established connection must run on the engine that is under test. `family` is the transport's."""
         expected = engine.expected(family, connection.mount)
         status = connection.status()
         self.assertEqual(status.get("State"), "Established", status)

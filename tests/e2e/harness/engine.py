@@ -13,7 +13,7 @@ class Engine:
         self.name = name
 
     def expected(self, family, mount):
-        """The engine that `status` must name for a connection whose carrier is a socket of this family, or none."""
+        """The engine that `status` must name for a connection whose transport is a socket of this family, or none."""
         tcp = family in (socket.AF_INET, socket.AF_INET6)
         return "kernel" if tcp and mount.is_agent else "user"
 

@@ -65,7 +65,7 @@ class Peer:
         return self._out.read()
 
     def read(self, count=1 << 16):
-        """Some bytes; b"" only after close_notify. A bare end of the carrier raises ssl.SSLError."""
+        """Some bytes; b"" only after close_notify. A bare end of the transport raises ssl.SSLError."""
         return self._do(self.tls.read, count)
 
     def read_exactly(self, count):
@@ -152,18 +152,18 @@ def echo(peer):
 
 
 def silent(peer):
-    """Says nothing and reads nothing until the carrier ends."""
+    """Says nothing and reads nothing until the transport ends."""
     wait_for_end(peer.incoming)
 
 
 def wait_for_end(descriptor):
-    """Waits, reading nothing, until the other end of the carrier is gone."""
+    """Waits, reading nothing, until the other end of the transport is gone."""
     poll = select.poll()
     poll.register(descriptor, select.POLLRDHUP)
     poll.poll()
 
 
-# Carriers: each gives (ours, theirs).
+# Transports: each gives (ours, theirs).
 
 def tcp_pair(family=socket.AF_INET):
     address = "127.0.0.1" if family == socket.AF_INET else "::1"

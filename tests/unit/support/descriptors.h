@@ -12,7 +12,7 @@
 #include <system_error>
 
 #include "core/unique_fd.h"
-#include "io/carrier.h"
+#include "io/byte_stream.h"
 
 namespace tlsfs::test {
 
@@ -86,8 +86,8 @@ inline UniqueFd duplicate(const UniqueFd& fd) {
 
 inline constexpr dev_t kNoMount = static_cast<dev_t>(-1);
 
-inline Result<Carrier> adopt(UniqueFd read, UniqueFd write = {}) {
-    return Carrier::adopt(read, write, kNoMount);
+inline Result<ByteStream> adopt(UniqueFd read, UniqueFd write = {}) {
+    return ByteStream::adopt(read, write, kNoMount);
 }
 
 inline std::span<const std::byte> bytes(std::string_view text) {

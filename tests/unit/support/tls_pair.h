@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Both ends of a TLS connection in one process, without a carrier.
+// Both ends of a TLS connection in one process, without a transport.
 #pragma once
 
 #include <openssl/ssl.h>
