@@ -329,6 +329,19 @@ class Relay(Programs):
         os.close(ours)
         os.close(theirs)
 
+    def test_a_pipe_that_nobody_reads_matters_only_when_something_comes(self):
+        for script, expected in (("cat >/dev/null", (0,)), ("cat >/dev/null; echo late", (-signal.SIGPIPE, 111))):
+            with self.subTest(script):
+                server = self.listener("sh", "-c", script)
+                (read_end, ours), (theirs, write_end) = os.pipe(), os.pipe()
+                process = self.spawn([program("tlsclient"), "-c", self.certs.ca, f"localhost:{server.port}"],
+                                     stdin=read_end, stdout=write_end)
+                for end in (read_end, write_end, theirs):
+                    os.close(end)
+                os.write(ours, b"the last word")
+                os.close(ours)
+                self.assertIn(process.wait(), expected, process.output())
+
     def test_pipes_stay_blocking(self):
         server = self.listener("cat")
         ends = os.pipe() + os.pipe()

@@ -21,6 +21,7 @@ using Outcome = Transfer::Outcome;
 
 // The answer to a small message comes within this time where both ends are near.
 constexpr std::chrono::microseconds kAwake{30};
+constexpr const char* kTakesNothing = "plain side: takes nothing more";
 constexpr auto kEnds = static_cast<std::uint32_t>(EPOLLHUP) | static_cast<std::uint32_t>(EPOLLERR);
 
 // One a thread: bytes only pass through.
@@ -156,7 +157,7 @@ Relay::Moved Relay::step() {
         look_for_end();
         if (moved.any) last_moved_ = Reactor::Clock::now();
     }
-    const bool both_closed = out_ == Out::over && (gone_ || in_ == In::closed);
+    const bool both_closed = out_ == Out::over && ((gone_ && !awaits_peer_) || in_ == In::closed);
     if (!dropped_ && (in_ == In::failed || both_closed)) drop_transport();
     if (is_over()) close_plain(false);
     return moved;
@@ -241,7 +242,10 @@ Relay::Moved Relay::receive() {
 
 void Relay::give_to_program(std::span<const std::byte> plaintext) {
     // Taken and discarded: a peer that is stuck in writing would not read what is still to be sent.
-    if (gone_) return;
+    if (gone_) {
+        if (std::exchange(awaits_peer_, false)) why_over_ = kTakesNothing;
+        return;
+    }
     const Transfer sent = plain_.write(plaintext);
     if (sent.outcome == Outcome::bytes) plaintext = plaintext.subspan(sent.count);
     if (sent.outcome == Outcome::bytes || sent.outcome == Outcome::would_block) {
@@ -309,10 +313,11 @@ void Relay::look_for_end() {
     if (gone_ || reads || plain_.kind() == PlainSide::Kind::file || !plain_.valid()) return;
     const auto going = plain_.going();
     gone_ = going != PlainSide::Going::stays;
-    const bool given = plain_.kind() == PlainSide::Kind::given;
-    if (given && going == PlainSide::Going::broken && in_ == In::open) {
-        why_over_ = "plain side: takes nothing more";
-    }
+    if (plain_.kind() != PlainSide::Kind::given || going != PlainSide::Going::broken) return;
+    if (in_ != In::open) return;
+    // Nobody reads the pipe, which is no matter while there is nothing to put into it.
+    awaits_peer_ = !plain_.stream().one_fd() && !dropped_ && undelivered_.empty();
+    if (!awaits_peer_) why_over_ = kTakesNothing;
 }
 
 // What is encrypted already goes out without us. The rest of the stream is kept for `peer` and
@@ -458,6 +463,7 @@ void Relay::let_go() {
             end_outward(true);
             gone_ = true;
         }
+        awaits_peer_ = false;
         if (gone_) return work_later();
     }
     end({});

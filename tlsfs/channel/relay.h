@@ -151,6 +151,7 @@ class Relay final : public Reactor::Handler, public std::enable_shared_from_this
     bool begun_ = false;
     bool released_ = false;       // nobody holds us but the timer, until the transport is dropped
     bool gone_ = false;           // the program has closed its end
+    bool awaits_peer_ = false;    // gone, and only what the peer still says would be lost by it
     bool delivered_end_ = false;  // the program knows how inward ended, or there is no program
     bool dropped_ = false;        // the transport is no longer ours
     bool alert_sent_ = false;     // perhaps: reading failed, and what failed may have asked for one
