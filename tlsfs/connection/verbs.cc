@@ -7,9 +7,17 @@
 
 namespace tlsfs {
 
+namespace {
+
+Choices without_pems(const Choices& chosen) {
+    return chosen;
+}
+
+}  // namespace
+
 Choices Verbs::choices() const {
-    if (const Setup* setup = endpoint_.setup()) return setup->settings();
-    return first_settings(*policy_);
+    if (const Setup* setup = endpoint_.setup()) return without_pems(setup->settings());
+    return without_pems(first_settings(*policy_));
 }
 
 Result<Progress> Verbs::carry_out(const Command& command, Turn turn) {
