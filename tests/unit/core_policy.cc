@@ -56,6 +56,14 @@ TEST_CASE("policy: a timeout has a bound, the default too") {
     CHECK(judge(policy, "timeout 10.001") == EACCES);
 }
 
+TEST_CASE("policy: dialling can be forbidden") {
+    Policy policy;
+    CHECK(judge(policy, "dial localhost:443") == 0);
+    policy.dial = false;
+    CHECK(judge(policy, "dial localhost:443") == EACCES);
+    CHECK(judge(policy, "dial /run/socket") == EACCES);
+}
+
 TEST_CASE("policy: how a client verifies is judged when it is one") {
     Policy policy;
     policy.client_verify = {Mode::system};

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <span>
 
+#include "core/bounds.h"
 #include "core/number.h"
 
 namespace tlsfs {
@@ -100,11 +101,20 @@ Result<Command> parse_version(Words words) {
     return command::Version{*min, *max};
 }
 
+// Each name is looked up.
+Result<> check_length(std::string_view verb, std::string_view list) {
+    const auto separators = static_cast<std::size_t>(std::ranges::count(list, ':'));
+    if (separators < bounds::kListNames) return {};
+    return invalid(fmt::format("{}: a list has at most {} names", verb, bounds::kListNames));
+}
+
 Result<Command> parse_ciphers(Words words) {
+    if (auto fits = check_length("ciphers", words[0]); !fits) return tl::unexpected(fits.error());
     return command::Ciphers{words[0]};
 }
 
 Result<Command> parse_groups(Words words) {
+    if (auto fits = check_length("groups", words[0]); !fits) return tl::unexpected(fits.error());
     return command::Groups{words[0]};
 }
 
@@ -166,6 +176,19 @@ Result<Command> parse_verify(Words words) {
     if (mode == "ca") return command::Verify{{Mode::ca, {}}};
     if (mode == "none") return command::Verify{{Mode::none, {}}};
     return invalid(fmt::format("verify '{}' is none of system, ca, none, pin", mode));
+}
+
+Result<Command> parse_allow(Words words) {
+    if (words.size() > bounds::kAllowRules) {
+        return invalid(fmt::format("allow: at most {} rules", bounds::kAllowRules));
+    }
+    command::Allow allow;
+    for (const std::string& word : words) {
+        auto rule = parse_allow_rule(word);
+        if (!rule) return tl::unexpected(rule.error());
+        allow.rules.push_back(std::move(*rule));
+    }
+    return allow;
 }
 
 // 0.001 seconds to a day.
@@ -245,6 +268,7 @@ constexpr std::array kVerbs{
     VerbEntry{"groups", 1, 1, parse_groups, kBefore},
     VerbEntry{"alpn", 1, kAnyNumber, parse_alpn, kBefore},
     VerbEntry{"verify", 1, kAnyNumber, parse_verify, kBefore},
+    VerbEntry{"allow", 1, kAnyNumber, parse_allow, kBefore},
     VerbEntry{"timeout", 1, 1, parse_timeout, kBefore},
     VerbEntry{"idle", 1, 1, parse_idle, kLiving},
     VerbEntry{"session", 1, 1, parse_session, kBefore},
@@ -257,6 +281,13 @@ constexpr std::array kVerbs{
 };
 
 }  // namespace
+
+Result<> check_lines(std::string_view text) {
+    auto lines = static_cast<std::size_t>(std::ranges::count(text, '\n'));
+    if (!text.empty() && text.back() != '\n') ++lines;
+    if (lines <= bounds::kCtlLines) return {};
+    return invalid(fmt::format("a write has at most {} lines", bounds::kCtlLines));
+}
 
 std::string_view take_line(std::string_view& text) {
     const auto newline = text.find('\n');
@@ -293,8 +324,8 @@ Result<std::vector<std::string>> split_words(std::string_view line) {
 }
 
 Result<ParsedLine> parse_line(std::string_view line) {
-    if (line.size() > kMaxCtlLine) {
-        return invalid(fmt::format("a line has at most {} bytes", kMaxCtlLine));
+    if (line.size() > bounds::kCtlLine) {
+        return invalid(fmt::format("a line has at most {} bytes", bounds::kCtlLine));
     }
     if (line.find('\0') != std::string_view::npos) return invalid("a NUL byte in the line");
     const auto words = split_words(line);

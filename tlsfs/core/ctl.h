@@ -17,8 +17,6 @@
 
 namespace tlsfs {
 
-inline constexpr std::size_t kMaxCtlLine = 4096;  // bytes, without the newline
-
 namespace command {
 struct Fd {
     int read = -1;
@@ -47,6 +45,9 @@ struct Alpn {
 struct Verify {
     VerifyPolicy policy;
 };
+struct Allow {
+    std::vector<AllowRule> rules;
+};
 struct Timeout {
     std::chrono::milliseconds limit;
 };
@@ -70,8 +71,8 @@ struct Hangup {};
 
 using Command =
     std::variant<command::Fd, command::Plain, command::Dial, command::Version, command::Ciphers,
-                 command::Groups, command::Alpn, command::Verify, command::Timeout, command::Idle,
-                 command::Session, command::Engine, command::Client, command::Server,
+                 command::Groups, command::Alpn, command::Verify, command::Allow, command::Timeout,
+                 command::Idle, command::Session, command::Engine, command::Client, command::Server,
                  command::KeyUpdate, command::Close, command::Hangup>;
 
 struct ParsedLine {
@@ -79,6 +80,9 @@ struct ParsedLine {
     std::string_view verb;  // static storage
     StateSet allowed;       // the states in which the verb may be said
 };
+
+// EINVAL if one write carries more lines than it may.
+[[nodiscard]] Result<> check_lines(std::string_view text);
 
 // Takes the first line off `text`, its newline too. The last line of a write needs none.
 [[nodiscard]] std::string_view take_line(std::string_view& text);

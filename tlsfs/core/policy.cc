@@ -38,6 +38,10 @@ struct Judge {
         if (version.min >= policy.min_version) return {};
         return forbidden("version 1.2");
     }
+    Result<> operator()(const command::Dial&) const {
+        if (policy.dial) return {};
+        return forbidden("dial");
+    }
     Result<> operator()(const command::Timeout& timeout) const {
         if (timeout.limit <= policy.max_timeout) return {};
         const double seconds = std::chrono::duration<double>(timeout.limit).count();

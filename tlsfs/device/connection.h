@@ -48,7 +48,6 @@ class Connection final : public Reactor::Handler,
                          public std::enable_shared_from_this<Connection> {
  public:
     using Number = std::uint32_t;
-    static constexpr std::size_t kMaxPem = 1U << 20U;  // bytes
 
     // `policy` holds for its whole life. `kernel`: the module's half, if it was opened there.
     Connection(Number number, Caller owner, const Services& services,
@@ -146,6 +145,7 @@ class Connection final : public Reactor::Handler,
     [[nodiscard]] Result<Progress> apply(const command::Groups& groups, Turn turn);
     [[nodiscard]] Result<Progress> apply(const command::Alpn& alpn, Turn turn);
     [[nodiscard]] Result<Progress> apply(const command::Verify& verify, Turn turn);
+    [[nodiscard]] Result<Progress> apply(const command::Allow& allow, Turn turn);
     [[nodiscard]] Result<Progress> apply(const command::Timeout& timeout, Turn turn);
     [[nodiscard]] Result<Progress> apply(const command::Session& session, Turn turn);
     [[nodiscard]] Result<Progress> apply(const command::Engine& engine, Turn turn);

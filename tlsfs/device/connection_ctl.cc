@@ -24,6 +24,10 @@ void Connection::ctl(std::unique_ptr<CtlRequest> request) {
     const std::scoped_lock guard(lock_);
     const auto data = request->data();
     std::string text(reinterpret_cast<const char*>(data.data()), data.size());
+    if (auto fits = check_lines(text); !fits) {
+        facts_.error = fits.error().text;
+        return answers.fail(std::move(request), fits.error().code);
+    }
     run(Job{std::move(request), std::move(text)}, answers);
     rearm();
 }
@@ -163,6 +167,10 @@ Result<Carrier> Connection::take_stream(const char* verb, int read, int write, T
     if (turn.request == nullptr) {
         return failure(EPERM, fmt::format("{}: its writer does not wait any more", verb));
     }
+    // A file system of the user's own may keep close(2) waiting for ever.
+    if (!services_.background.may_close_more(owner_.uid)) {
+        return failure(EMFILE, fmt::format("{}: refused descriptors wait to be closed", verb));
+    }
     auto first = turn.request->take_fd(read);
     if (!first) return tl::unexpected(first.error());
     UniqueFd second;
@@ -284,6 +292,11 @@ Result<Connection::Progress> Connection::apply(const command::Alpn& alpn, Turn) 
 
 Result<Connection::Progress> Connection::apply(const command::Verify& verify, Turn) {
     settings_.verify = verify.policy;
+    return Progress::done;
+}
+
+Result<Connection::Progress> Connection::apply(const command::Allow& allow, Turn) {
+    settings_.allow = allow.rules;
     return Progress::done;
 }
 

@@ -2,6 +2,7 @@
 // `ca`, `cert` and `key`: PEM in, judged as soon as it is whole, wiped when the handshake has it.
 #include <fmt/format.h>
 
+#include "core/bounds.h"
 #include "device/connection.h"
 #include "engine/pem.h"
 
@@ -35,9 +36,9 @@ Result<> Connection::pem_write(PemFile file, std::span<const char> more) {
     SecretBytes& text = text_of(settings_, file);
     auto written = [&]() -> Result<> {
         if (state_ != State::fresh) return failure(EBUSY, fmt::format("{}: too late", name));
-        if (text.size() + more.size() > kMaxPem) {
+        if (text.size() + more.size() > bounds::kPem) {
             pem.bad = true;
-            return failure(EFBIG, fmt::format("{}: more than {} bytes", name, kMaxPem));
+            return failure(EFBIG, fmt::format("{}: more than {} bytes", name, bounds::kPem));
         }
         text.insert(text.end(), more.begin(), more.end());
         if (more.empty()) return {};
