@@ -358,6 +358,7 @@ TEST_CASE("data: what blocked writers hold has a bound, and nothing that was tak
     // Some of the first may have gone; the next two are too much in any case.
     writers.push_back(start_write(*both.client, std::string(kPiece, 'p')));
     const auto refused = start_write(*both.client, std::string(kPiece, 'x'));
+    REQUIRE(refused->given());
     CHECK(refused->code() == ENOBUFS);
     std::size_t taken = 0;
     std::string got;
