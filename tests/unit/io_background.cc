@@ -25,7 +25,7 @@ TEST_CASE("background: two tasks at once have two threads, also where one thread
         std::promise<void> warm, release, ran;
         background.run(kOne, [&] { warm.set_value(); });
         warm.get_future().wait();
-        std::this_thread::yield();
+        std::this_thread::sleep_for(std::chrono::milliseconds{20});  // its thread is idle again
         const auto gate = release.get_future().share();
         background.run(kOne, [gate] { gate.wait(); });
         background.run(kOther, [&] { ran.set_value(); });

@@ -58,7 +58,7 @@ struct Background::State {
         std::unique_lock held(lock);
         for (;;) {
             ++idle;
-            more.wait_for(held, kIdle, [&] { return over || next() != waiting.end(); });
+            more.wait_for(held, kIdle, [&] { return next() != waiting.end(); });
             --idle;
             const auto chosen = next();
             if (chosen == waiting.end()) {
@@ -81,10 +81,11 @@ struct Background::State {
 
 Background::Background() : state_(std::make_shared<State>()) {}
 
+// Nobody is woken: a thread that has used OpenSSL must not end while the process does, whose
+// exit handlers free what the thread's own would use.
 Background::~Background() {
     const std::scoped_lock guard(state_->lock);
     state_->over = true;
-    state_->more.notify_all();
 }
 
 // Needs the lock of the state.
