@@ -107,6 +107,9 @@ void CommandLine::add_server(ServerOptions& options) {
              "Demand a client certificate that is this one, or has this key")
         ->type_name(kPin)
         ->excludes(ca);
+    add_list(app_, "--allow", options.allow,
+             "Serve only clients whose certificate has this name (repeatable)")
+        ->type_name("cn:|dns:|uri:|email:PATTERN");
 }
 
 void CommandLine::add_talk(Talk& talk) {

@@ -9,9 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdlib>
+#include <string_view>
+#include <vector>
 
 #include "core/unique_fd.h"
 #include "retry.h"
@@ -79,6 +82,34 @@ class SpawnSettings {
     posix_spawnattr_t attributes_{};
 };
 
+// Other programs of the user will share the companion: what the first one has in its environment is
+// not to choose what they trust, or what is loaded into it.
+bool is_passed_on(std::string_view variable) {
+    constexpr std::array kNames{"PATH=",
+                                "HOME=",
+                                "USER=",
+                                "LOGNAME=",
+                                "LANG=",
+                                "TZ=",
+                                "XDG_RUNTIME_DIR=",
+                                "ASAN_OPTIONS=",
+                                "UBSAN_OPTIONS=",
+                                "TSAN_OPTIONS=",
+                                "LSAN_OPTIONS="};
+    return variable.starts_with("LC_") || std::ranges::any_of(kNames, [&](const char* name) {
+               return variable.starts_with(name);
+           });
+}
+
+std::vector<char*> companion_environment() {
+    std::vector<char*> passed;
+    for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+        if (is_passed_on(*variable)) passed.push_back(*variable);
+    }
+    passed.push_back(nullptr);
+    return passed;
+}
+
 // Runs tlsfs until it has gone into the background, or failed. Its exit code is not looked at: the
 // caller may ignore SIGCHLD or reap every child itself, and then there is none to be had.
 Result<> run_companion(const std::string& mount_point, int log) {
@@ -87,10 +118,11 @@ Result<> run_companion(const std::string& mount_point, int log) {
     std::array<char*, 6> arguments{};
     for (std::size_t i = 0; i < words.size(); ++i) arguments.at(i) = words.at(i).data();
 
+    const std::vector<char*> environment = companion_environment();
     const SpawnSettings settings(log);
     pid_t child = -1;
     errno = posix_spawnp(&child, program.c_str(), settings.actions(), settings.attributes(),
-                         arguments.data(), environ);
+                         arguments.data(), environment.data());
     if (errno != 0) return system_failure("cannot start " + program);
     uninterrupted([&] { return waitpid(child, nullptr, 0); });
     return {};

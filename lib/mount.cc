@@ -36,10 +36,11 @@ std::string absolute(const std::string& path) {
 }
 
 // After su(1) the variable may still name the other user's directory, and a look-alike of the
-// tree there would be handed our plaintext.
+// tree there would be handed our plaintext. So it would where others can write.
 bool is_own_directory(const std::string& path) {
     struct stat info{};
-    return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == geteuid();
+    return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == geteuid() &&
+           (info.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 bool may_start_at(const std::string& path) {

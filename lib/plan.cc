@@ -128,10 +128,14 @@ Result<Plan> plan_server(const ServerOptions& options) {
     if (!options.client_ca_file.empty() && !options.client_pins.empty()) {
         return failure(EINVAL, "a CA file and pins exclude each other");
     }
+    if (!options.allow.empty() && options.client_ca_file.empty() && options.client_pins.empty()) {
+        return failure(EINVAL, "rules for clients need a CA file or pins to verify them by");
+    }
     Lines lines;
     add_policy(lines, options.policy);
     if (!options.client_ca_file.empty()) lines.add("verify", {"ca"});
     add_pins(lines, options.client_pins);
+    if (!options.allow.empty()) lines.add("allow", options.allow);
 
     std::vector<PemSource> files;
     if (!options.client_ca_file.empty()) files.push_back({"ca", options.client_ca_file});

@@ -61,6 +61,7 @@ struct ServerOptions {
     std::string cert_file, key_file;       // the chain, leaf first, and its key; both needed
     std::string client_ca_file;            // demand a client certificate of one of these issuers
     std::vector<std::string> client_pins;  // or one with one of these pins
+    std::vector<std::string> allow;        // and with one of these names: the rules of ctl's allow
     Policy policy;
 };
 

@@ -81,6 +81,9 @@ std::optional<BadValue> judge(const Policy& policy) {
     if (!trust.file.empty()) {
         if (auto wrong = bad("trust-file", check_trust_file(trust.file))) return wrong;
     }
+    if (!trust.crl.empty()) {
+        if (auto wrong = bad("crl", check_revocation_file(trust.crl))) return wrong;
+    }
     if (!trust.directory.empty())
         return bad("trust-directory", check_trust_directory(trust.directory));
     return std::nullopt;

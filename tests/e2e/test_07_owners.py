@@ -191,13 +191,34 @@ class Writers(Case):
         self.assertIn("State: New", self.tlsfs.read(f"{number}/status"))
         ctl = os.open(self.tlsfs.file(f"{number}/ctl"), os.O_RDWR)
         self.assertEqual(os.read(ctl, 10).decode().strip(), number)
-        # Root opened this one itself; what it says about descriptors would still be root's own.
-        try:
-            os.write(ctl, b"fd 0")
-            raise AssertionError("root's descriptor went to a user's connection")
-        except OSError:
-            pass
+        # Root opened this one itself; what it says about descriptors and paths would still be root's own.
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self.assertErrno(errno.EPERM, os.write, ctl, b"fd %d" % ours.fileno())
+        for line in (b"dial /run/only-root.sock", b"timeout 5", b"client x", b"hangup\nfd 0", b"verify none\nhangup\n"):
+            self.assertErrno(errno.EPERM, os.write, ctl, line)
+        self.assertIn("State: New", self.tlsfs.read(f"{number}/status"))
         os.close(ctl)
+
+    def test_what_root_writes_by_path_into_a_users_connection_is_not_obeyed(self):
+        """A log file that is a symbolic link, say."""
+        holder = self.spawn(["dash", "-euc", HOLD], user=self.first, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            environment={"TLSFS": str(self.tlsfs.path)})
+        number = holder.stdout.readline().decode().strip()
+        log = self.dir / "log"
+        log.symlink_to(self.tlsfs.file(f"{number}/ctl"))
+        done = self.run_program(["bash", "-c", f"echo timeout 5 >{log}"])
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("not permitted", done.stderr)
+        self.assertIn("State: New", self.tlsfs.read(f"{number}/status"))
+
+    def test_root_may_hang_up(self):
+        holder = self.spawn(["dash", "-euc", HOLD], user=self.first, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            environment={"TLSFS": str(self.tlsfs.path)})
+        number = holder.stdout.readline().decode().strip()
+        done = self.run_program(["dash", "-c", f"echo hangup >{self.tlsfs.file(number)}/ctl"])
+        self.assertRan(done)
+        self.assertIn("State: Closed", self.tlsfs.read(f"{number}/status"))
 
 
 class Attach(Case):

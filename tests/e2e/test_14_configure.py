@@ -29,6 +29,7 @@ WRONG = {
     "a relative path": ("trust-file ca.pem", "does not begin with /"),
     "a number out of range": ("max-per-user 0", "'0' is not a number"),
     "a level that is none": ("log-level loud", "'loud' is none of"),
+    "dialling half": ("dial sometimes", "'sometimes' is neither on nor off"),
     "an open quote": ("trust-file '/etc", "quote"),
     "an escape sequence": ("\x1b[31m 1", "control character"),
 }
@@ -147,6 +148,47 @@ class Policy(Configured):
         mount = self.configured(f"trust-directory {store}")
         self.assertIsNone(self.start(mount)[1])
         self.assertEqual(self.start(mount, leaf="stranger")[1], errno.EKEYREJECTED)
+
+    def test_revocation_lists_hold_for_the_whole_chain(self):
+        lists = self.dir / "lists.pem"
+        both = self.certs.text("ca.crl") + self.certs.text("intermediate.crl")
+        lists.write_bytes(both)
+        mount = self.configured(f"trust-file {self.certs.ca}", f"crl {lists}")
+        self.assertIsNone(self.start(mount)[1])
+        connection, failed = self.start(mount, leaf="revoked")
+        self.assertEqual(failed, errno.EKEYREVOKED, connection.status())
+        # A new file counts at once. The intermediate's issuer has no list any more.
+        fresh = self.dir / "fresh.pem"
+        fresh.write_bytes(self.certs.text("intermediate.crl"))
+        os.rename(fresh, lists)
+        connection, failed = self.start(mount)
+        self.assertEqual(failed, errno.EKEYREJECTED, connection.status())
+        self.assertIn("CRL", connection.status()["Error"])
+        self.assertIsNone(self.start(mount, ca="ca.pem", leaf="revoked")[1], "a ca of one's own has lists of its own")
+
+    def test_lists_that_are_none_are_refused_at_start(self):
+        code, said = self.refusal("--config", self.write(f"crl {self.certs.ca}"))
+        self.assertEqual(code, 100, said)
+        self.assertTrue(said.startswith(f"tlsfs: {self.config}:1: "), said)
+
+    def test_dialling_can_be_forbidden_and_the_commands_dial_by_themselves(self):
+        mount = self.configured("dial off")
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(5)
+            port = listener.getsockname()[1]
+            self.assertForbidden(mount.connection(), f"dial localhost:{port}", "dial")
+            self.assertForbidden(mount.connection(), "dial /run/socket", "dial")
+
+            def serve():
+                theirs, _ = listener.accept()
+                return self.peer(theirs, server_context(self.certs), echo).result()
+            served = self.background(serve)
+            done = self.run_program([program("tlsclient"), "--ca-file", self.certs.ca, f"localhost:{port}"], input="hi",
+                                    environment={"TLSFS": str(mount.path)})
+        self.assertEqual((done.returncode, done.stdout), (0, "hi"), done.stderr)
+        self.assertEqual(served.result(), 2)
+        self.configured("dial on").connection()
 
     def test_limits_hold_over_the_options(self):
         mount = self.configured("max-per-user 3", "max-connections 100", options=["--max-per-user", "1000"])

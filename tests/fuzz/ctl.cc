@@ -2,6 +2,7 @@
 // The grammar of ctl: no bytes break it, errors are one line, words survive quoting.
 #include "core/ctl.h"
 
+#include "core/bounds.h"
 #include "require.h"
 
 using namespace tlsfs;
@@ -33,7 +34,7 @@ void check_line(std::string_view line) {
         REQUIRE(parsed.error().text.find('\n') == std::string::npos);
         return;
     }
-    REQUIRE(line.size() <= kMaxCtlLine);
+    REQUIRE(line.size() <= bounds::kCtlLine);
     REQUIRE(!parsed->verb.empty());
     if (const auto* fd = std::get_if<command::Fd>(&parsed->command))
         REQUIRE(fd->read >= 0 && fd->write >= 0);

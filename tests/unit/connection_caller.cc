@@ -134,3 +134,18 @@ TEST_CASE("caller: no dial with the companion's own ids for somebody else") {
     CHECK(WIFEXITED(status));
     CHECK(WEXITSTATUS(status) == 0);
 }
+
+TEST_CASE("caller: a connection obeys its owner, and root only to be hung up") {
+    constexpr Caller kOwner{1000, 1000}, kOther{1001, 1001}, kRoot{0, 0};
+    for (const std::string_view lines : {"fd 0", "hangup", "dial /run/x", ""}) {
+        CHECK(may_command(kOwner, kOwner, lines));
+        CHECK(may_command(kRoot, kRoot, lines));
+        CHECK_FALSE(may_command(kOther, kOwner, lines));
+    }
+    CHECK(may_command(kRoot, kOwner, "hangup"));
+    CHECK(may_command(kRoot, kOwner, "hangup\n"));
+    for (const std::string_view lines :
+         {"", "fd 0", "hangup\nfd 0", "fd 0\nhangup", "close", " hangup"}) {
+        CHECK_FALSE(may_command(kRoot, kOwner, lines));
+    }
+}

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 // What lines do: their order, their errnos, who waits.
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
 
+#include <future>
+
+#include "core/bounds.h"
 #include "support/fakes.h"
 
 using namespace tlsfs;
@@ -319,7 +323,7 @@ TEST_CASE("pem: too large, and too late") {
     Device device(1);
     const auto c = device.connect();
     REQUIRE(c->pem_begin(PemFile::ca, false));
-    const std::string half(PemFiles::kMaxSize / 2 + 1, 'x');
+    const std::string half(bounds::kPem / 2 + 1, 'x');
     CHECK(c->pem_write(PemFile::ca, half));
     CHECK(c->pem_write(PemFile::ca, half).error().code == EFBIG);
     auto [ours, theirs] = socket_pair();
@@ -370,4 +374,33 @@ TEST_CASE("pem: a key that does not fit") {
     CHECK(c->status().find("does not fit") != std::string::npos);
     REQUIRE(write_pem(*c, PemFile::key, world().server.key_pem()));
     CHECK(start_ctl(*c, "server", {}, true)->code() == EINPROGRESS);
+}
+
+TEST_CASE("ctl: a write of too many lines does nothing") {
+    Device device(1);
+    const auto c = device.connect();
+    std::string lines;
+    for (std::size_t i = 0; i < bounds::kCtlLines; ++i) lines += "groups X25519\n";
+    CHECK(ctl(*c, lines) == 0);
+    CHECK(ctl(*c, lines + "hangup\n") == EINVAL);
+    CHECK(has_line(c->status(), "State: New"));
+    CHECK(c->status().find("Error: a write has at most 64 lines\n") != std::string::npos);
+}
+
+// A file system that does not answer would collect them until nobody has any left.
+TEST_CASE("ctl: descriptors that wait to be closed have a bound") {
+    Device device(1);
+    const auto c = device.connect();
+    std::promise<void> release;
+    const auto gate = release.get_future().share();
+    for (int i = 0; i < 32; ++i) device.background.run(kUser.uid, [gate] { gate.wait(); });
+    const UniqueFd file(open("/dev/null", O_RDWR | O_CLOEXEC));
+    for (std::size_t i = 0; i < bounds::kClosing; ++i) {
+        CHECK(ctl(*c, "fd 3", {{3, file.get()}}) == EOPNOTSUPP);
+    }
+    CHECK(ctl(*c, "fd 3", {{3, file.get()}}) == EMFILE);
+    const auto other = device.connect({kUser.uid + 1, kUser.gid});
+    CHECK(ctl(*other, "fd 3", {{3, file.get()}}) == EOPNOTSUPP);
+    release.set_value();
+    while (ctl(*c, "fd 3", {{3, file.get()}}) == EMFILE) std::this_thread::yield();
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/bounds.h"
 #include "support/fakes.h"
 
 using namespace tlsfs;
@@ -343,4 +344,31 @@ TEST_CASE("data: parked readers, signals and data race, and every one is answere
     for (std::thread& thread : threads) thread.join();
     while (got < sent) got += start_read(*both.server)->count();
     CHECK(got == sent);
+}
+
+TEST_CASE("data: what blocked writers hold has a bound, and nothing that was taken is lost") {
+    Device device;
+    const auto both = connected(device);
+    stuff(*both.client);
+    constexpr std::size_t kPiece = 1U << 20U;
+    std::vector<AnswerPtr> writers;
+    for (std::size_t held = 0; held < bounds::kWaitingWrites; held += kPiece) {
+        writers.push_back(start_write(*both.client, std::string(kPiece, 'p')));
+    }
+    // Some of the first may have gone; the next two are too much in any case.
+    writers.push_back(start_write(*both.client, std::string(kPiece, 'p')));
+    const auto refused = start_write(*both.client, std::string(kPiece, 'x'));
+    REQUIRE(refused->given());
+    CHECK(refused->code() == ENOBUFS);
+    std::size_t taken = 0;
+    std::string got;
+    for (const AnswerPtr& writer : writers) {
+        while (!writer->given()) got += start_read(*both.server, kPiece)->data();
+        if (writer->code() == 0) taken += writer->count();
+    }
+    while (std::ranges::count(got, 'p') < static_cast<std::ptrdiff_t>(taken)) {
+        got += start_read(*both.server, kPiece)->data();
+    }
+    CHECK(taken >= bounds::kWaitingWrites);
+    CHECK(got.find('x') == std::string::npos);
 }

@@ -16,6 +16,7 @@ Policy strict() {
     policy.ciphers = "TLS_AES_256_GCM_SHA384:ECDHE+AESGCM";
     policy.client_verify = {Policy::Mode::system, Policy::Mode::ca};
     policy.max_timeout = std::chrono::seconds{10};
+    policy.dial = false;
     return policy;
 }
 
@@ -51,6 +52,8 @@ TEST_CASE("policy: a line that wants more is EACCES, and says so in status") {
     CHECK(ctl(*c, "ciphers HIGH\n") == EACCES);
     CHECK(ctl(*c, "ciphers nonsense\n") == EINVAL);
     CHECK(ctl(*c, "timeout 11\n") == EACCES);
+    CHECK(ctl(*c, "dial localhost:443\n") == EACCES);
+    CHECK(has_line(c->status(), "Error: dial: the administrator's policy forbids it"));
     CHECK(ctl(*c, "version 1.3\nciphers TLS_AES_256_GCM_SHA384\ntimeout 9\n") == 0);
     CHECK(has_line(c->status(), "State: New"));
 }

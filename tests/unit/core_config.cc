@@ -46,6 +46,8 @@ TEST_CASE("config: every key") {
         "client-verify system ca   # no pins\n"
         "\ttrust-file '/etc/my ca.pem'\n"
         "trust-directory /etc/ssl/certs\n"
+        "crl /etc/ssl/revoked.pem\n"
+        "dial off\n"
         "max-timeout 20\n"
         "max-connections 100\n"
         "max-per-user 10\n"
@@ -54,7 +56,9 @@ TEST_CASE("config: every key") {
     CHECK(config.policy.min_version == TlsVersion::tls13);
     CHECK(config.policy.ciphers == "TLS_AES_256_GCM_SHA384:ECDHE+AESGCM");
     CHECK(config.policy.client_verify == std::set{Mode::system, Mode::ca});
-    CHECK(config.policy.trust == TrustStore{"/etc/my ca.pem", "/etc/ssl/certs"});
+    CHECK(config.policy.trust ==
+          TrustStore{"/etc/my ca.pem", "/etc/ssl/certs", "/etc/ssl/revoked.pem"});
+    CHECK_FALSE(config.policy.dial);
     CHECK(config.policy.max_timeout == seconds{20});
     CHECK(config.policy.limits.connections == 100);
     CHECK(config.policy.limits.per_user == 10);
@@ -62,7 +66,7 @@ TEST_CASE("config: every key") {
     CHECK(config.log_level == LogLevel::debug);
     CHECK(config.sets("trust-file"));
     CHECK(config.lines.at("trust-file") == 4);
-    CHECK(config.lines.size() == 10);
+    CHECK(config.lines.size() == 12);
 }
 
 TEST_CASE("config: a # within a word or in quotes is no comment") {

@@ -5,6 +5,8 @@
 
 #include <random>
 
+#include "core/bounds.h"
+
 using namespace tlsfs;
 using Mode = VerifyPolicy::Mode;
 
@@ -203,7 +205,7 @@ TEST_CASE("ctl: lines that are no lines") {
     check_refused(std::string_view("\0", 1));
     check_refused("fd\r3");
     CHECK(parse_line("client " + std::string(249, ' ') + "x"));
-    const std::string longest = "session on" + std::string(kMaxCtlLine - 10, ' ');
+    const std::string longest = "session on" + std::string(bounds::kCtlLine - 10, ' ');
     CHECK(parse_line(longest));
     check_refused(longest + " ");
 }
@@ -244,4 +246,37 @@ TEST_CASE("ctl: lines of a write") {
     text = "x\n";
     CHECK(take_line(text) == "x");
     CHECK(text.empty());
+}
+
+TEST_CASE("ctl: how many lines, names and rules") {
+    const auto lines = [](std::size_t count, bool last_newline) {
+        std::string text;
+        for (std::size_t i = 0; i < count; ++i) text += "idle 0\n";
+        if (!last_newline) text.pop_back();
+        return check_lines(text);
+    };
+    for (const bool last_newline : {false, true}) {
+        CHECK(lines(bounds::kCtlLines, last_newline));
+        const auto many = lines(bounds::kCtlLines + 1, last_newline);
+        REQUIRE_FALSE(many);
+        CHECK(many.error().code == EINVAL);
+    }
+    const auto list = [](const std::string& verb, std::size_t names) {
+        std::string line = verb + " a";
+        for (std::size_t i = 1; i < names; ++i) line += ":a";
+        return parse_line(line).has_value();
+    };
+    for (const std::string verb : {"ciphers", "groups"}) {
+        CHECK(list(verb, bounds::kListNames));
+        CHECK_FALSE(list(verb, bounds::kListNames + 1));
+    }
+    const auto rules = [](std::size_t count) {
+        std::string line = "allow";
+        for (std::size_t i = 0; i < count; ++i) line += " cn:a";
+        return parse_line(line).has_value();
+    };
+    CHECK(rules(bounds::kAllowRules));
+    CHECK_FALSE(rules(bounds::kAllowRules + 1));
+    CHECK_FALSE(rules(0));
+    CHECK_FALSE(parse_line("allow cn:a alice"));
 }

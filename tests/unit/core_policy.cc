@@ -10,6 +10,13 @@ using Mode = VerifyPolicy::Mode;
 
 namespace {
 
+Result<> ask(const Policy& policy, const Settings& settings, const Command& command) {
+    if (const auto* set = std::get_if<command::Set>(&command)) return permits(policy, set->choices);
+    if (std::holds_alternative<command::Dial>(command)) return permits_dial(policy);
+    const bool client = std::holds_alternative<command::Client>(command);
+    return permits(policy, settings, client ? Role::client : Role::server);
+}
+
 // 0, or the errno of the last line, with the others before it.
 int judge(const Policy& policy, std::string_view lines) {
     Settings settings = first_settings(policy);
@@ -18,10 +25,7 @@ int judge(const Policy& policy, std::string_view lines) {
         const auto line = parse_line(take_line(lines), settings);
         REQUIRE(line);
         const auto* set = std::get_if<command::Set>(&line->command);
-        const bool client = std::holds_alternative<command::Client>(line->command);
-        const auto outcome = set != nullptr
-                                 ? permits(policy, set->choices)
-                                 : permits(policy, settings, client ? Role::client : Role::server);
+        const auto outcome = ask(policy, settings, line->command);
         code = outcome ? 0 : outcome.error().code;
         if (set != nullptr && outcome) static_cast<Choices&>(settings) = set->choices;
     }
@@ -58,6 +62,14 @@ TEST_CASE("policy: a timeout has a bound, the default too") {
     CHECK(first_settings(policy).timeout == std::chrono::seconds{10});
     CHECK(judge(policy, "timeout 10") == 0);
     CHECK(judge(policy, "timeout 10.001") == EACCES);
+}
+
+TEST_CASE("policy: dialling can be forbidden") {
+    Policy policy;
+    CHECK(judge(policy, "dial localhost:443") == 0);
+    policy.dial = false;
+    CHECK(judge(policy, "dial localhost:443") == EACCES);
+    CHECK(judge(policy, "dial /run/socket") == EACCES);
 }
 
 TEST_CASE("policy: how a client verifies is judged when it is one") {

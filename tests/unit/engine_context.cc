@@ -2,11 +2,15 @@
 #include "engine/context.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <thread>
 
 #include "support/tls_pair.h"
 
@@ -221,7 +225,7 @@ TEST_CASE("context: the machine's trust is read anew when its file changes") {
     const File file;
     const Certificate other = make_authority("other");
     file.replace(other.pem());
-    ContextCache cache(TrustStore{file.path(), {}});
+    ContextCache cache(TrustStore{file.path(), {}, {}});
     CHECK(check_trust_file(file.path()));
     const Settings client;  // verify system
     const auto first = cache.get(client, Role::client, 1000);
@@ -368,13 +372,13 @@ TEST_CASE("context: the trust store can be another from now on") {
     const File ours, others;
     ours.replace(world().authority.pem());
     others.replace(make_authority("other").pem());
-    ContextCache cache(TrustStore{others.path(), {}});
+    ContextCache cache(TrustStore{others.path(), {}, {}});
     const Settings client;
     CHECK(handshaken(cache, client, world().server_settings()).client_step.error.code ==
           EKEYREJECTED);
-    cache.set_trust(TrustStore{ours.path(), {}});
+    cache.set_trust(TrustStore{ours.path(), {}, {}});
     CHECK(handshaken(cache, client, world().server_settings()).established());
-    cache.set_trust(TrustStore{others.path(), {}});
+    cache.set_trust(TrustStore{others.path(), {}, {}});
     CHECK(handshaken(cache, client, world().server_settings()).client_step.error.code ==
           EKEYREJECTED);
 }
@@ -396,4 +400,108 @@ TEST_CASE("context: groups") {
         REQUIRE_FALSE(checked);
         CHECK(checked.error().code == EINVAL);
     }
+}
+
+// Whoever wants a store waits for it, and nobody else.
+TEST_CASE("context: a trust store that takes long does not keep other handshakes") {
+    const File file;
+    std::filesystem::remove(file.path());
+    REQUIRE(mkfifo(file.path().c_str(), 0600) == 0);
+    ContextCache cache(TrustStore{file.path(), {}, {}});
+    bool read = false;
+    std::thread slow([&] { read = cache.get(Settings{}, Role::client, 1000).has_value(); });
+    UniqueFd feed;
+    while (!feed.valid()) {  // until it is being read
+        feed.reset(open(file.path().c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+    }
+    auto other = std::async(std::launch::async, [&] {
+        return cache.get(world().client_settings(), Role::client, 1000).has_value();
+    });
+    const bool came = other.wait_for(std::chrono::seconds{30}) == std::future_status::ready;
+    const std::string pem = world().authority.pem();
+    CHECK(write(feed.get(), pem.data(), pem.size()) == static_cast<ssize_t>(pem.size()));
+    feed.reset();
+    slow.join();
+    CHECK(came);
+    CHECK(read);
+    CHECK(other.get());
+}
+
+TEST_CASE("context: what is old goes by itself") {
+    std::weak_ptr<const TlsContext> server, client;
+    const auto use = [&](ContextCache& cache) {
+        client = cache.get(world().client_settings(), Role::client, 1000)->context;
+        server = cache.get(world().server_settings(), Role::server, 1000)->context;
+    };
+    ContextCache lasting;
+    use(lasting);
+    lasting.expire();
+    CHECK_FALSE(server.expired());
+    CHECK_FALSE(client.expired());
+    ContextCache passing({}, std::chrono::seconds{0});
+    use(passing);
+    CHECK_FALSE(server.expired());
+    passing.expire();
+    CHECK(server.expired());
+    CHECK(client.expired());
+}
+
+TEST_CASE("context: allow wants somebody who is verified, and a server") {
+    ContextCache cache;
+    const auto refusal = [&](const Settings& settings, Role role) {
+        const auto got = cache.get(settings, role, 1000);
+        return got ? std::string() : got.error().text;
+    };
+    Settings settings = world().server_settings();
+    settings.allow = {*parse_allow_rule("cn:alice")};
+    CHECK(refusal(settings, Role::server).find("allow") != std::string::npos);
+    CHECK(refusal(settings, Role::client).find("allow") != std::string::npos);
+    settings.ca = secret(world().authority.pem());
+    CHECK(refusal(settings, Role::server).find("allow") != std::string::npos);
+    settings.verify.mode = VerifyPolicy::Mode::ca;
+    CHECK(refusal(settings, Role::server).empty());
+    Settings others = settings;
+    others.allow = {*parse_allow_rule("cn:bob")};
+    CHECK(cache.get(settings, Role::server, 1000)->context !=
+          cache.get(others, Role::server, 1000)->context);
+}
+
+// Anybody can have a certificate of a public authority.
+TEST_CASE("context: a server that verifies by the machine's store has to name its clients") {
+    Settings settings = world().server_settings();
+    settings.verify.mode = VerifyPolicy::Mode::system;
+    ContextCache cache;
+    const auto refused = cache.get(settings, Role::server, 1000);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == EINVAL);
+    settings.allow = {*parse_allow_rule("cn:alice")};
+    CHECK(cache.get(settings, Role::server, 1000));
+    settings.allow.clear();
+    const File file;
+    file.replace(world().authority.pem());
+    ContextCache own(TrustStore{file.path(), {}, {}});  // the administrator's choice
+    CHECK(own.get(settings, Role::server, 1000));
+}
+
+TEST_CASE("context: the administrator's revocation lists") {
+    const World& w = world();
+    const Certificate revoked = make_certificate({}, &w.authority);
+    const File roots, lists;
+    roots.replace(w.authority.pem());
+    lists.replace(make_crl(w.authority, nullptr));
+    CHECK(check_revocation_file(lists.path()));
+    CHECK_FALSE(check_revocation_file(roots.path()));
+    CHECK_FALSE(check_revocation_file("/nowhere"));
+    ContextCache cache(TrustStore{roots.path(), {}, lists.path()});
+    const auto code = [&] {
+        const Pair pair = handshaken(cache, Settings{}, World::settings_with(revoked));
+        return pair.established() ? 0 : pair.client_step.error.code;
+    };
+    CHECK(code() == 0);
+    lists.replace(make_crl(w.authority, &revoked));  // read anew, as the certificates are
+    CHECK(code() == EKEYREVOKED);
+    lists.replace(make_crl(make_authority("other"), nullptr));
+    CHECK(code() == EKEYREJECTED);
+    // What a program trusts by itself is its own business.
+    CHECK(handshaken(cache, w.client_settings(), World::settings_with(revoked)).established());
 }

@@ -457,3 +457,265 @@ TEST_CASE("tls: peek does not take") {
     CHECK(pair.client->peek().outcome == Outcome::done);
     CHECK(read_all(*pair.client) == "abc");
 }
+
+namespace {
+
+// A session id, and no ticket: as embedded clients do it.
+std::unique_ptr<Tls> client_without_tickets(ContextCache& cache, const Settings& settings) {
+    auto terms = cache.get(settings, Role::client, 1000);
+    REQUIRE(terms);
+    SSL_CTX_set_options(terms->context->ssl.get(), SSL_OP_NO_TICKET);
+    auto tls = Tls::create(*terms, cache.sessions(), "server.test");
+    REQUIRE(tls);
+    return std::move(*tls);
+}
+
+Settings demanding_server(std::initializer_list<const char*> rules) {
+    Settings server = world().server_settings();
+    server.ca = secret(world().authority.pem());
+    server.verify.mode = Mode::ca;
+    for (const char* rule : rules) server.allow.push_back(*parse_allow_rule(rule));
+    return server;
+}
+
+}  // namespace
+
+TEST_CASE("tls: TLS 1.2 clients without tickets resume by session id") {
+    ContextCache cache;
+    const Settings settings = only(TlsVersion::tls12, world().client_settings());
+    const auto connect = [&](const Settings& server) {
+        Pair pair{
+            client_without_tickets(cache, settings), make_tls(cache, server, Role::server), {}, {}};
+        pair.handshake();
+        REQUIRE(pair.established());
+        exchange(*pair.client, *pair.server, "hello");
+        pair.client->close();
+        carry(*pair.client, *pair.server);
+        read_all(*pair.server);
+        pair.server->close();
+        return pair.server->agreement().resumed;
+    };
+    CHECK_FALSE(connect(world().server_settings()));
+    CHECK(connect(world().server_settings()));
+    CHECK(connect(world().server_settings()));
+    Settings other = world().server_settings();
+    other.alpn = {"h2"};
+    CHECK_FALSE(connect(other));
+}
+
+TEST_CASE("tls: how many sessions a server keeps") {
+    ContextCache cache;
+    const auto server = cache.get(world().server_settings(), Role::server, 1000);
+    REQUIRE(server);
+    SSL_CTX* ssl = server->context->ssl.get();
+    const Settings settings = only(TlsVersion::tls12, world().client_settings());
+    for (std::size_t i = 0; i < bounds::kServerSessions + 5; ++i) {
+        ContextCache clients;  // none of them resumes
+        Pair pair{client_without_tickets(clients, settings),
+                  make_tls(cache, world().server_settings(), Role::server),
+                  {},
+                  {}};
+        pair.handshake();
+        REQUIRE(pair.established());
+        pair.server->close();
+    }
+    const long kept = SSL_CTX_sess_number(ssl);
+    const long most = bounds::kServerSessions;
+    CHECK(kept <= most);
+    CHECK(kept >= most - 1);  // OpenSSL makes room before it needs it
+}
+
+// TLS 1.3 gives out new tickets with each resumption; a client that reconnects again and again
+// would never verify its server any more.
+TEST_CASE("tls: a resumed session keeps its time of verification") {
+    for (const TlsVersion version : {TlsVersion::tls12, TlsVersion::tls13}) {
+        ContextCache cache;
+        const Settings client = only(version, world().client_settings());
+        const std::string key = cache.get(client, Role::client, 1000)->context->id + " server.test";
+        const auto connect = [&] {
+            Pair pair = handshaken(cache, client, world().server_settings());
+            REQUIRE(pair.established());
+            read_all(*pair.client);
+            pair.client->close();
+            return pair.client->agreement().resumed;
+        };
+        CHECK_FALSE(connect());
+        VerifiedSession first = cache.sessions().take(key);
+        REQUIRE(first.session);
+        CHECK(first.until <= time(nullptr) + 86400);
+        CHECK(first.until > time(nullptr) + 80000);
+
+        ContextCache later;
+        const std::time_t until = time(nullptr) + 1000;
+        cache.sessions().put(key, {std::move(first.session), until});
+        CHECK(connect());
+        CHECK(cache.sessions().take(key).until == until);
+    }
+}
+
+TEST_CASE("tls: a session ends with the chain that was verified") {
+    const World& w = world();
+    Wanted short_lived;
+    short_lived.valid_for = 600;
+    const Certificate soon_over = make_certificate(short_lived, &w.authority);
+    for (const TlsVersion version : {TlsVersion::tls12, TlsVersion::tls13}) {
+        ContextCache cache;
+        const Settings client = only(version, w.client_settings());
+        Pair pair = handshaken(cache, client, server_with(soon_over));
+        REQUIRE(pair.established());
+        read_all(*pair.client);
+        pair.client->close();
+        const auto kept = cache.sessions().take(cache.get(client, Role::client, 1000)->context->id +
+                                                " server.test");
+        REQUIRE(kept.session);
+        CHECK(kept.until <= time(nullptr) + 600);
+
+        // A server's, too: what it seals into a ticket says how long it holds.
+        Settings alice = server_with(soon_over);
+        alice.ca = secret(w.authority.pem());
+        pair = handshaken(cache, only(version, alice), demanding_server({}));
+        REQUIRE(pair.established());
+        read_all(*pair.client);
+        pair.client->close();
+        const auto theirs = cache.sessions().take(
+            cache.get(only(version, alice), Role::client, 1000)->context->id + " server.test");
+        REQUIRE(theirs.session);
+        CHECK(SSL_SESSION_get_ticket_lifetime_hint(theirs.session.get()) <= 3600);
+    }
+}
+
+TEST_CASE("tls: a server lets in whom a rule names") {
+    const World& w = world();
+    Wanted wanted;
+    wanted.subject = "alice";
+    wanted.dns = {"laptop.example.com"};
+    wanted.uris = {"spiffe://example.com/ns/prod/sa/web"};
+    wanted.emails = {"alice@example.com"};
+    const Certificate alice = make_certificate(wanted, &w.authority);
+    for (const TlsVersion version : {TlsVersion::tls12, TlsVersion::tls13}) {
+        ContextCache cache;
+        Settings client = only(version, server_with(alice));
+        client.ca = secret(w.authority.pem());
+        const auto outcome = [&](std::initializer_list<const char*> rules) {
+            return handshaken(cache, client, demanding_server(rules));
+        };
+        for (const char* rule : {"cn:alice", "cn:al*", "dns:*.example.com", "email:*@example.com",
+                                 "uri:spiffe://example.com/ns/*/sa/web"}) {
+            CHECK_MESSAGE(outcome({rule}).established(), rule);
+            CHECK_MESSAGE(outcome({"cn:bob", rule}).established(), rule);
+            // Resumed under the same rules, and under no others.
+            CHECK_MESSAGE(outcome({rule}).established(), rule);
+        }
+        for (const char* rule :
+             {"cn:bob", "cn:laptop.example.com", "dns:alice", "dns:*.com", "dns:alice@example.com",
+              "email:*@*", "uri:spiffe://example.com/*"}) {
+            const Pair pair = outcome({rule, "cn:carol"});
+            CHECK_MESSAGE(pair.server_step.outcome == Outcome::failed, rule);
+            CHECK(pair.server_step.error.code == EKEYREJECTED);
+            CHECK(pair.server_step.error.text.find("allow") != std::string::npos);
+            CHECK(pair.server_step.error.text.find("CN=alice") != std::string::npos);
+            const Step told = version == TlsVersion::tls12 ? pair.client_step : pair.client->peek();
+            CHECK(told.error.code == EPROTO);
+            CHECK(told.error.text.find("bad_certificate") != std::string::npos);
+        }
+        // A rule stands beside the chain, not in its place.
+        const Certificate stranger = make_certificate(wanted, nullptr);
+        Settings theirs = only(version, server_with(stranger));
+        theirs.ca = secret(w.authority.pem());
+        const Pair pair = handshaken(cache, theirs, demanding_server({"cn:alice"}));
+        CHECK(pair.server_step.error.code == EKEYREJECTED);
+    }
+}
+
+TEST_CASE("tls: rules beside pins") {
+    Wanted wanted;
+    wanted.subject = "alice";
+    const Certificate alice = make_certificate(wanted, nullptr);
+    ContextCache cache;
+    Settings client = server_with(alice);
+    client.ca = secret(world().authority.pem());
+    Settings server = demanding_server({"cn:alice"});
+    server.verify = {Mode::pin, {alice.pin(Pin::Of::public_key)}};
+    CHECK(handshaken(cache, client, server).established());
+    server.allow = {*parse_allow_rule("cn:bob")};
+    CHECK(handshaken(cache, client, server).server_step.error.code == EKEYREJECTED);
+}
+
+// All of a chain is looked at, except what it ends in.
+TEST_CASE("tls: revocation in the middle of a chain") {
+    const World& w = world();
+    Wanted wanted;
+    wanted.subject = "middle";
+    wanted.authority = true;
+    const Certificate middle = make_certificate(wanted, &w.authority);
+    const Certificate leaf = make_certificate({}, &middle);
+    Settings server = server_with(leaf);
+    server.cert = secret(leaf.pem() + middle.pem());
+    const std::string root = w.authority.pem(), of_middle = make_crl(middle, nullptr);
+    const auto client_with = [&](const std::string& ca) {
+        Settings client;
+        client.ca = secret(ca);
+        return client;
+    };
+    ContextCache cache;
+    const auto good = client_with(root + make_crl(w.authority, nullptr) + of_middle);
+    CHECK(handshaken(cache, good, server).established());
+    CHECK(refusal(client_with(root + make_crl(w.authority, &middle) + of_middle), server).code ==
+          EKEYREVOKED);
+    CHECK(refusal(client_with(root + make_crl(w.authority, nullptr) + make_crl(middle, &leaf)),
+                  server)
+              .code == EKEYREVOKED);
+    // No list of an issuer in between.
+    CHECK(refusal(client_with(root + of_middle), server).code == EKEYREJECTED);
+    // Who trusts the intermediate itself need not know its issuer.
+    CHECK(handshaken(cache, client_with(middle.pem() + of_middle), server).established());
+}
+
+TEST_CASE("tls: HelloRequests in a row have a bound") {
+    ContextCache cache;
+    const Settings client = only(TlsVersion::tls12, world().client_settings());
+    auto own = cache.get(client, Role::client, 1000);
+    const auto theirs = cache.get(world().server_settings(), Role::server, 1000);
+    REQUIRE(theirs);
+    // OpenSSL's own server says it, if it is let.
+    SSL_CTX_clear_options(theirs->context->ssl.get(), SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_keylog_callback(theirs->context->ssl.get(), nullptr);
+    const SslPtr server(SSL_new(theirs->context->ssl.get()));
+    SSL_use_PrivateKey(server.get(), theirs->key.get());
+    BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+    SSL_set_bio(server.get(), in, out);
+    SSL_set_accept_state(server.get());
+    auto tls = make_tls(cache, client, Role::client);
+    const auto to_client = [&] {
+        std::array<std::byte, 20000> buffer{};
+        const int size = BIO_read(out, buffer.data(), buffer.size());
+        if (size > 0) tls->input().append(std::span(buffer).first(static_cast<std::size_t>(size)));
+    };
+    const auto to_server = [&] {
+        const auto bytes = tls->output().bytes();
+        if (!bytes.empty()) BIO_write(in, bytes.data(), static_cast<int>(bytes.size()));
+        tls->output().consume(bytes.size());
+    };
+    Step step{Outcome::want_input, 0, {}};
+    for (int i = 0; i < 10 && step.outcome == Outcome::want_input; ++i) {
+        step = tls->handshake();
+        to_server();
+        SSL_do_handshake(server.get());
+        to_client();
+    }
+    REQUIRE(step.outcome == Outcome::done);
+    Step last;
+    read_all(*tls, &last);
+    const auto ask = [&] {
+        SSL_renegotiate(server.get());
+        SSL_do_handshake(server.get());
+        to_client();
+        read_all(*tls, &last);
+        tls->output().consume(tls->output().size());  // our refusal would end the server
+        return last;
+    };
+    for (int i = 0; i < bounds::kMessagesInARow; ++i) REQUIRE(ask().outcome == Outcome::want_input);
+    const Step end = ask();
+    CHECK(end.outcome == Outcome::failed);
+    CHECK(end.error.text.find("in a row") != std::string::npos);
+}

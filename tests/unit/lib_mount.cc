@@ -94,6 +94,16 @@ TEST_CASE("a runtime directory of somebody else's is passed over" * doctest::ski
     CHECK(mount_candidates() == std::vector<std::string>{"/run/tls"});
 }
 
+// A look-alike of the tree would be handed our plaintext.
+TEST_CASE("a runtime directory that others can write to is passed over") {
+    const Scratch scratch;
+    for (const auto& [mode, good] :
+         {std::pair{0700, true}, {0755, true}, {0720, false}, {0702, false}, {01777, false}}) {
+        REQUIRE(chmod(scratch.path("").c_str(), static_cast<mode_t>(mode)) == 0);
+        CHECK((mount_candidates().front() == scratch.path("tls")) == good);
+    }
+}
+
 TEST_CASE("TLSFS_AUTOSTART=0 starts nothing") {
     const Scratch scratch;
     scratch.companion_is(kMounts);
@@ -148,6 +158,29 @@ TEST_CASE("the companion inherits three descriptors and no signal's treatment") 
     REQUIRE(started);
     CHECK(scratch.text("signals") == "SigBlk:\t0000000000000000\n");
     CHECK(scratch.text("fds").empty());
+}
+
+// Others of the user will share it.
+TEST_CASE("the companion does not inherit what would change its trust or its code") {
+    const Scratch scratch;
+    const std::vector<const char*> dangerous{"SSL_CERT_FILE",   "SSL_CERT_DIR",  "OPENSSL_CONF",
+                                             "OPENSSL_MODULES", "SSLKEYLOGFILE", "ANYTHING"};
+    for (const char* name : dangerous) setenv(name, "/nowhere", 1);
+    setenv("LC_ALL", "C.UTF-8", 1);
+    scratch.companion_is("env >environment; : >\"$4/clone\"");
+    const auto started = start(scratch);
+    for (const char* name : dangerous) unsetenv(name);
+    unsetenv("LC_ALL");
+    REQUIRE(started);
+    const std::string environment = "\n" + scratch.text("environment");
+    for (const char* name : dangerous) {
+        CHECK_MESSAGE(environment.find(std::string("\n") + name + "=") == std::string::npos, name);
+    }
+    CHECK(environment.find("\nPATH=") != std::string::npos);
+    CHECK(environment.find("\nLC_ALL=C.UTF-8\n") != std::string::npos);
+    CHECK(environment.find(
+              "\nXDG_RUNTIME_DIR=" + scratch.path("").substr(0, scratch.path("").size() - 1) +
+              "\n") != std::string::npos);
 }
 
 TEST_CASE("a caller that ignores its children still learns the outcome") {

@@ -119,3 +119,13 @@ TEST_CASE("a server needs a certificate, and demands one where it was given issu
     options.client_ca_file.clear();
     CHECK(plan_server(options)->policy == "verify pin spki:bb\n");
 }
+
+TEST_CASE("rules for clients come behind what verifies them, and never without") {
+    auto options = server_options();
+    options.allow = {"cn:alice", "cn:Bob B"};
+    CHECK(plan_server(options).error().code == EINVAL);
+    options.client_ca_file = "ca.pem";
+    CHECK(plan_server(options)->policy == "verify ca\nallow cn:alice 'cn:Bob B'\n");
+    options.allow = {"cn:x\nverify none"};
+    CHECK(plan_server(options).error().code == EINVAL);
+}

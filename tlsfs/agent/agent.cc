@@ -188,6 +188,10 @@ void Agent::adopt(const AgentDevice::Event& event) {
 void Agent::lines(const AgentDevice::Event& event) {
     const auto connection = find(event.head.id);
     if (!connection) return device_->answer(event.head.id, event.head.seq, ENODEV);
+    // The module has seen to it that the writer is the opener; a ctl can be opened by others.
+    if (!may_command({event.head.uid, event.head.gid}, connection->owner(), event.body)) {
+        return device_->answer(event.head.id, event.head.seq, EPERM);
+    }
     connection->ctl(std::make_unique<Lines>(device_, waiting_, event));
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "attach/guest.h"
+#include "core/bounds.h"
 #include "engine/context.h"
 
 namespace tlsfs {
@@ -214,7 +215,7 @@ void AttachGuest::feed_pems(const OrderPtr& order) {
     for (const auto& pem : order->message.pems) {
         fds.push_back(std::move(order->fds[pem.descriptor]));
     }
-    read_pems(order, std::make_shared<PemReader>(std::move(fds), PemFiles::kMaxSize));
+    read_pems(order, std::make_shared<PemReader>(std::move(fds), bounds::kPem));
 }
 
 void AttachGuest::read_pems(const OrderPtr& order, const std::shared_ptr<PemReader>& reader) {

@@ -21,7 +21,7 @@
 // for 30 seconds.
 //
 // Limits. A stalled side makes the relay hold at most kPiece bytes of plaintext and
-// RecordStream::kHighWater plus one piece of ciphertext. A busy relay gives its thread back after
+// bounds::kUnsent plus one piece of ciphertext. A busy relay gives its thread back after
 // kRounds pieces.
 #pragma once
 

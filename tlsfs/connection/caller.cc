@@ -111,6 +111,11 @@ bool same_root(pid_t thread) {
 
 }  // namespace
 
+bool may_command(Caller writer, Caller owner, std::string_view lines) {
+    if (writer.uid == owner.uid) return true;
+    return writer.uid == 0 && (lines == "hangup" || lines == "hangup\n");
+}
+
 bool shares_files(pid_t thread) {
     return thread != 0 && same_namespace(thread, "mnt") && same_root(thread);
 }

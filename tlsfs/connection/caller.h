@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <optional>
+#include <string_view>
 
 #include "connection/request.h"
 #include "core/result.h"
@@ -12,6 +13,10 @@
 #include "io/dial.h"
 
 namespace tlsfs {
+
+// A connection obeys its owner. Root may hang it up, and no more: in any other line a number would
+// mean root's own descriptor, and a path what root can reach.
+[[nodiscard]] bool may_command(Caller writer, Caller owner, std::string_view lines);
 
 // Callers are named by the thread id that FUSE gives. It stays theirs while their request waits:
 // not even SIGKILL ends a thread before FUSE's answer.

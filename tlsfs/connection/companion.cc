@@ -20,7 +20,16 @@ void Companion::prepare(const Policy& policy, dev_t own_mount) {
         policy);
 }
 
+// What has grown old goes, also where nobody asks for anything any more.
+void Companion::expire() {
+    constexpr std::chrono::minutes kPause{1};
+    contexts_.expire();
+    reactor_.after(kPause, [this] { expire(); });
+}
+
 void Companion::start() {
+    background_.start();
+    expire();
     const unsigned count = threads_wanted();
     for (unsigned i = 0; i < count; ++i) threads_.emplace_back([this] { reactor_.run(); });
 }

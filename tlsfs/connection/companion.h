@@ -37,6 +37,8 @@ class Companion {
     Registry& registry() { return *registry_; }
 
  private:
+    void expire();  // now, and again and again
+
     Log& log_;
     Reactor reactor_;
     Background background_;

@@ -11,7 +11,10 @@ namespace tlsfs {
 void Ctl::write(std::unique_ptr<CtlRequest> request, Answers& answers) {
     const auto data = request->data();
     std::string text(reinterpret_cast<const char*>(data.data()), data.size());
-    run(Job{std::move(request), std::move(text)}, answers);
+    Job job{std::move(request), std::move(text)};
+    if (auto fits = check_lines(job.rest); !fits)
+        return fail(std::move(job), fits.error(), answers);
+    run(std::move(job), answers);
 }
 
 // Carries out line after line until one fails or has to wait.

@@ -5,6 +5,9 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <numeric>
+
+#include "core/bounds.h"
 
 namespace tlsfs {
 namespace {
@@ -93,6 +96,9 @@ void DataStream::write(std::unique_ptr<WriteRequest> request) {
             answers.reply(std::move(request), count);
         } else if (request->nonblocking()) {
             answers.fail(std::move(request), EAGAIN);
+        } else if (parked_bytes() + data.size() - count > bounds::kWaitingWrites) {
+            if (count > 0) return answers.reply(std::move(request), count);
+            answers.fail(std::move(request), ENOBUFS);
         } else {
             const auto rest = data.subspan(count);
             const bool interrupted = request->interrupted();
@@ -102,6 +108,12 @@ void DataStream::write(std::unique_ptr<WriteRequest> request) {
         }
     }
     backend_.relay();
+}
+
+std::size_t DataStream::parked_bytes() const {
+    return std::accumulate(
+        writers_.begin(), writers_.end(), std::size_t{0},
+        [](std::size_t sum, const ParkedWrite& parked) { return sum + parked.rest.size(); });
 }
 
 // What went in is in the stream: a signal cannot take it back.

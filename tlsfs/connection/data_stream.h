@@ -61,6 +61,7 @@ class DataStream {
 
     // All below need lock_.
     [[nodiscard]] bool serve_writers(Answers& answers);
+    [[nodiscard]] std::size_t parked_bytes() const;
     static void answer_interrupted(ParkedWrite& parked, Answers& answers);
     void wake_pollers(Answers& answers);
     [[nodiscard]] std::uint32_t events() const;

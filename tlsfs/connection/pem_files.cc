@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "core/bounds.h"
 #include "engine/pem.h"
 
 namespace tlsfs {
@@ -26,9 +27,9 @@ void PemFiles::start_over(PemFile file) {
 Result<> PemFiles::write(PemFile file, std::span<const char> more) {
     Verdict& verdict = verdicts_[static_cast<int>(file)];
     SecretBytes& text = text_of(file);
-    if (text.size() + more.size() > kMaxSize) {
+    if (text.size() + more.size() > bounds::kPem) {
         verdict.bad = true;
-        return failure(EFBIG, fmt::format("{}: more than {} bytes", pem_name(file), kMaxSize));
+        return failure(EFBIG, fmt::format("{}: more than {} bytes", pem_name(file), bounds::kPem));
     }
     text.insert(text.end(), more.begin(), more.end());
     if (more.empty()) return {};

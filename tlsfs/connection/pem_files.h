@@ -15,8 +15,6 @@ namespace tlsfs {
 
 class PemFiles {
  public:
-    static constexpr std::size_t kMaxSize = 1U << 20U;  // bytes
-
     // `texts`: where they are kept.
     PemFiles(PemJudge& judge, Pems& texts) : judge_(judge), texts_(texts) {}
 

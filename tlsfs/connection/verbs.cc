@@ -84,6 +84,10 @@ Result<ByteStream> Verbs::take_stream(const char* verb, int read, int write, Tur
     }
     const Services& services = endpoint_.services();
     const uid_t user = endpoint_.facts().owner.uid;
+    // A file system of the user's own may keep close(2) waiting for ever.
+    if (!services.background.may_close_more(user)) {
+        return failure(EMFILE, fmt::format("{}: refused descriptors wait to be closed", verb));
+    }
     auto first = turn.request->take_fd(read);
     if (!first) return tl::unexpected(first.error());
     UniqueFd second;
@@ -97,6 +101,8 @@ Result<ByteStream> Verbs::take_stream(const char* verb, int read, int write, Tur
 }
 
 Result<Progress> Verbs::apply(const command::Dial& target, Turn turn) {
+    if (auto permitted = permits_dial(*policy_); !permitted)
+        return tl::unexpected(permitted.error());
     Setup& setup = *endpoint_.setup();
     if (setup.has_transport()) return failure(EBUSY, "dial: there is a transport already");
     if (turn.request == nullptr) return failure(EPERM, "dial: its writer does not wait any more");

@@ -79,6 +79,17 @@ Problem set_trust_directory(Words words, Config& config) {
     return take_path(words.front(), config.policy.trust.directory);
 }
 
+Problem set_crl(Words words, Config& config) {
+    return take_path(words.front(), config.policy.trust.crl);
+}
+
+Problem set_dial(Words words, Config& config) {
+    const std::string& word = words.front();
+    if (word != "on" && word != "off") return fmt::format("'{}' is neither on nor off", word);
+    config.policy.dial = word == "on";
+    return {};
+}
+
 Problem set_max_timeout(Words words, Config& config) {
     std::size_t seconds = 0;
     const auto most = static_cast<std::size_t>(
@@ -128,6 +139,8 @@ constexpr std::array kKeys{
     KeyEntry{"client-verify", kAnyNumber, set_client_verify},
     KeyEntry{"trust-file", 1, set_trust_file},
     KeyEntry{"trust-directory", 1, set_trust_directory},
+    KeyEntry{"crl", 1, set_crl},
+    KeyEntry{"dial", 1, set_dial},
     KeyEntry{"max-timeout", 1, set_max_timeout},
     KeyEntry{"max-connections", 1, set_max_connections},
     KeyEntry{"max-per-user", 1, set_max_per_user},

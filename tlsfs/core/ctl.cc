@@ -9,6 +9,7 @@
 #include <cmath>
 #include <span>
 
+#include "core/bounds.h"
 #include "core/number.h"
 
 namespace tlsfs {
@@ -103,17 +104,28 @@ Result<> choose_version(Words words, Choices& choices) {
     return {};
 }
 
-// Which names there are, only OpenSSL knows (engine/context).
-Result<> choose_ciphers(Words words, Choices& choices) {
-    if (words[0].empty()) return invalid("ciphers: the list is empty");
-    choices.ciphers = words[0];
+// Each name is looked up; which there are, only OpenSSL knows (engine/context).
+Result<std::string> parse_list(std::string_view verb, const std::string& list) {
+    if (list.empty()) return invalid(fmt::format("{}: the list is empty", verb));
+    const auto separators = static_cast<std::size_t>(std::ranges::count(list, ':'));
+    if (separators < bounds::kListNames) return list;
+    return invalid(fmt::format("{}: a list has at most {} names", verb, bounds::kListNames));
+}
+
+// Puts into a setting what was parsed for it, unless that failed.
+template <class Setting>
+Result<> set(Setting& setting, Result<Setting> parsed) {
+    if (!parsed) return tl::unexpected(parsed.error());
+    setting = std::move(*parsed);
     return {};
 }
 
+Result<> choose_ciphers(Words words, Choices& choices) {
+    return set(choices.ciphers, parse_list("ciphers", words[0]));
+}
+
 Result<> choose_groups(Words words, Choices& choices) {
-    if (words[0].empty()) return invalid("groups: the list is empty");
-    choices.groups = words[0];
-    return {};
+    return set(choices.groups, parse_list("groups", words[0]));
 }
 
 Result<> choose_alpn(Words words, Choices& choices) {
@@ -179,16 +191,25 @@ Result<VerifyPolicy> parse_verify(Words words) {
     return invalid(fmt::format("verify '{}' is none of system, ca, none, pin", mode));
 }
 
-// Puts into a setting what was parsed for it, unless that failed.
-template <class Setting>
-Result<> set(Setting& setting, Result<Setting> parsed) {
-    if (!parsed) return tl::unexpected(parsed.error());
-    setting = std::move(*parsed);
-    return {};
-}
-
 Result<> choose_verify(Words words, Choices& choices) {
     return set(choices.verify, parse_verify(words));
+}
+
+Result<std::vector<AllowRule>> parse_allow(Words words) {
+    if (words.size() > bounds::kAllowRules) {
+        return invalid(fmt::format("allow: at most {} rules", bounds::kAllowRules));
+    }
+    std::vector<AllowRule> rules;
+    for (const std::string& word : words) {
+        auto rule = parse_allow_rule(word);
+        if (!rule) return tl::unexpected(rule.error());
+        rules.push_back(std::move(*rule));
+    }
+    return rules;
+}
+
+Result<> choose_allow(Words words, Choices& choices) {
+    return set(choices.allow, parse_allow(words));
 }
 
 // 0.001 seconds to a day.
@@ -273,6 +294,7 @@ constexpr std::array kVerbs{
     VerbEntry{"groups", 1, 1, choose_groups, kBefore},
     VerbEntry{"alpn", 1, kAnyNumber, choose_alpn, kBefore},
     VerbEntry{"verify", 1, kAnyNumber, choose_verify, kBefore},
+    VerbEntry{"allow", 1, kAnyNumber, choose_allow, kBefore},
     VerbEntry{"timeout", 1, 1, choose_timeout, kBefore},
     VerbEntry{"idle", 1, 1, choose_idle, kLiving},
     VerbEntry{"session", 1, 1, choose_session, kBefore},
@@ -293,6 +315,13 @@ Result<Command> understand(const VerbEntry& entry, Words words, const Choices& n
 }
 
 }  // namespace
+
+Result<> check_lines(std::string_view text) {
+    auto lines = static_cast<std::size_t>(std::ranges::count(text, '\n'));
+    if (!text.empty() && text.back() != '\n') ++lines;
+    if (lines <= bounds::kCtlLines) return {};
+    return invalid(fmt::format("a write has at most {} lines", bounds::kCtlLines));
+}
 
 std::string_view take_line(std::string_view& text) {
     const auto newline = text.find('\n');
@@ -329,8 +358,8 @@ Result<std::vector<std::string>> split_words(std::string_view line) {
 }
 
 Result<ParsedLine> parse_line(std::string_view line, const Choices& now) {
-    if (line.size() > kMaxCtlLine) {
-        return invalid(fmt::format("a line has at most {} bytes", kMaxCtlLine));
+    if (line.size() > bounds::kCtlLine) {
+        return invalid(fmt::format("a line has at most {} bytes", bounds::kCtlLine));
     }
     if (line.find('\0') != std::string_view::npos) return invalid("a NUL byte in the line");
     const auto words = split_words(line);

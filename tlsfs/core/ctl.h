@@ -17,8 +17,6 @@
 
 namespace tlsfs {
 
-inline constexpr std::size_t kMaxCtlLine = 4096;  // bytes, without the newline
-
 namespace command {
 struct Fd {
     int read = -1;
@@ -54,6 +52,9 @@ struct ParsedLine {
     std::string_view verb;  // static storage
     StateSet allowed;       // the states in which the verb may be said
 };
+
+// EINVAL if one write carries more lines than it may.
+[[nodiscard]] Result<> check_lines(std::string_view text);
 
 // Takes the first line off `text`, its newline too. The last line of a write needs none.
 [[nodiscard]] std::string_view take_line(std::string_view& text);

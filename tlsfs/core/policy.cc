@@ -57,6 +57,11 @@ Result<> permits(const Policy& policy, const Settings& settings, Role role) {
     return forbidden(fmt::format("client: verify {}", mode_word(mode)));
 }
 
+Result<> permits_dial(const Policy& policy) {
+    if (policy.dial) return {};
+    return forbidden("dial");
+}
+
 VerifyPolicy::Mode verify_mode(const Settings& settings, Role role) {
     if (settings.verify.mode != Mode::unset) return settings.verify.mode;
     if (role == Role::server) return Mode::none;

@@ -17,10 +17,13 @@ struct Limits {
     std::size_t per_user = 16384;
 };
 
-// What `verify system` trusts. Both empty: the machine's store.
+// What `verify system` trusts.
 struct TrustStore {
     std::string file;       // certificates as PEM
     std::string directory;  // certificates under the hashes of their subjects
+    std::string crl;        // revocation lists as PEM: one for each issuer in a chain
+    // Nothing is named: it is the machine's store.
+    [[nodiscard]] bool is_machines() const { return file.empty() && directory.empty(); }
     bool operator==(const TrustStore&) const = default;
 };
 
@@ -32,6 +35,7 @@ struct Policy {
     std::string ciphers;  // these are used, and no others may be asked for; empty: any may
     std::set<Mode> client_verify{Mode::system, Mode::ca, Mode::pin, Mode::none};
     std::chrono::milliseconds max_timeout{kMaxTimeout};
+    bool dial = true;
     TrustStore trust;
     Limits limits;
 };
@@ -44,6 +48,8 @@ struct Policy {
 [[nodiscard]] Result<> permits(const Policy& policy, const Choices& choices);
 // The same when a handshake begins: only then is it known who is verified.
 [[nodiscard]] Result<> permits(const Policy& policy, const Settings& settings, Role role);
+// The same when the companion is asked to dial.
+[[nodiscard]] Result<> permits_dial(const Policy& policy);
 
 // How the peer is verified if the handshake begins with these settings; never `unset`.
 [[nodiscard]] VerifyPolicy::Mode verify_mode(const Settings& settings, Role role);

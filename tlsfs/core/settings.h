@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/allow.h"
 #include "core/secret.h"
 
 namespace tlsfs {
@@ -49,6 +50,7 @@ struct Choices {
     std::string groups;   // empty: the library's
     std::vector<std::string> alpn;
     VerifyPolicy verify;
+    std::vector<AllowRule> allow;  // a server's: one must match the client's certificate
     std::chrono::milliseconds timeout{30'000};
     std::chrono::milliseconds idle{0};  // hang up when nothing has moved for so long; 0: never
     bool session_cache = true;

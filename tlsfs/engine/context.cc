@@ -14,6 +14,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "core/bounds.h"
 #include "engine/openssl_error.h"
 #include "engine/pem.h"
 #include "engine/sha256.h"
@@ -27,6 +28,7 @@ namespace {
 using Mode = VerifyPolicy::Mode;
 
 constexpr std::size_t kKeptContexts = 128;
+constexpr unsigned long kCheckRevocation = X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
 
 // AEAD suites with forward secrecy.
 constexpr const char* kDefaultCiphers12 =
@@ -151,13 +153,32 @@ Result<> load_authorities(SSL_CTX* ssl, const SecretBytes& pem, Role role) {
     for (const CrlPtr& crl : authorities->crls) X509_STORE_add_crl(store, crl.get());
     // Whatever stands in the file is trusted, a leaf or an intermediate as well as a root.
     unsigned long flags = X509_V_FLAG_PARTIAL_CHAIN;
-    if (!authorities->crls.empty()) flags |= X509_V_FLAG_CRL_CHECK;
+    if (!authorities->crls.empty()) flags |= kCheckRevocation;
     X509_STORE_set_flags(store, flags);
     return {};
 }
 
 VerifyPolicy resolve_policy(const Settings& settings, Role role) {
     return {verify_mode(settings, role), settings.verify.pins};
+}
+
+// Who demands names must verify them; and where nobody names the clients, "the machine's trust
+// store" is every certificate that a public authority has ever issued.
+Result<> check_allow(const Settings& settings, Role role, Mode mode, const TrustStore& trust) {
+    const bool named = !settings.allow.empty();
+    if (role == Role::client) {
+        if (named) return failure(EINVAL, "client: allow is for servers");
+        return {};
+    }
+    if (named && mode == Mode::none) {
+        return failure(EINVAL, "server: allow needs a verified client: say verify ca or pin");
+    }
+    if (!named && mode == Mode::system && trust.is_machines()) {
+        return failure(EINVAL,
+                       "server: verify system would let in every client with a certificate of a "
+                       "public authority: say allow too");
+    }
+    return {};
 }
 
 void set_verification(SSL_CTX* ssl, Role role, Mode mode) {
@@ -211,7 +232,7 @@ Result<> set_alpn(TlsContext& context) {
 
 // Names every setting, so that one that is forgotten here does not compile.
 std::string policy_id(const Settings& settings, Role role, uid_t owner, std::string_view trust) {
-    const auto& [min_version, max_version, ciphers, groups, alpn, verify, timeout, idle,
+    const auto& [min_version, max_version, ciphers, groups, alpn, verify, allow, timeout, idle,
                  session_cache, engine] = static_cast<const Choices&>(settings);
     const auto& [ca, cert, key] = static_cast<const Pems&>(settings);
     std::ignore = std::tie(timeout, idle, engine);  // no affair of a context's
@@ -222,6 +243,11 @@ std::string policy_id(const Settings& settings, Role role, uid_t owner, std::str
     digest.add(ciphers);
     digest.add(groups);
     for (const std::string& protocol : alpn) digest.add(protocol);
+    digest.add("allow");
+    for (const AllowRule& rule : allow) {
+        digest.add(fmt::format("{}", static_cast<int>(rule.kind)));
+        digest.add(rule.pattern);
+    }
     digest.add("pins");
     for (const Pin& pin : verify.pins) {
         digest.add(pin.of == Pin::Of::certificate ? "sha256" : "spki");
@@ -246,21 +272,28 @@ std::string environment_or(const char* variable, const char* otherwise) {
 }
 
 std::string trust_stamp(const TrustStore& trust) {
-    if (trust == TrustStore{}) {
-        return file_stamp(
-                   environment_or(X509_get_default_cert_file_env(), X509_get_default_cert_file())) +
-               file_stamp(
-                   environment_or(X509_get_default_cert_dir_env(), X509_get_default_cert_dir()));
-    }
     std::string stamp;
-    for (const std::string* place : {&trust.file, &trust.directory}) {
+    if (trust.is_machines()) {
+        stamp = file_stamp(environment_or(X509_get_default_cert_file_env(),
+                                          X509_get_default_cert_file())) +
+                file_stamp(
+                    environment_or(X509_get_default_cert_dir_env(), X509_get_default_cert_dir()));
+    }
+    for (const std::string* place : {&trust.file, &trust.directory, &trust.crl}) {
         if (!place->empty()) stamp += file_stamp(*place);
     }
     return stamp;
 }
 
+bool load_revocation_lists(X509_STORE* store, const std::string& file) {
+    X509_LOOKUP* lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+    return lookup != nullptr && X509_load_crl_file(lookup, file.c_str(), X509_FILETYPE_PEM) > 0 &&
+           X509_STORE_set_flags(store, kCheckRevocation) == 1;
+}
+
 bool fill_store(X509_STORE* store, const TrustStore& trust) {
-    if (trust == TrustStore{}) return X509_STORE_set_default_paths(store) == 1;
+    if (!trust.crl.empty() && !load_revocation_lists(store, trust.crl)) return false;
+    if (trust.is_machines()) return X509_STORE_set_default_paths(store) == 1;
     return (trust.file.empty() || X509_STORE_load_file(store, trust.file.c_str()) == 1) &&
            (trust.directory.empty() || X509_STORE_load_path(store, trust.directory.c_str()) == 1);
 }
@@ -342,6 +375,14 @@ Result<> check_trust_file(const std::string& file) {
     return tl::unexpected(take_openssl_error(file, EINVAL));
 }
 
+Result<> check_revocation_file(const std::string& file) {
+    if (access(file.c_str(), R_OK) != 0) return system_failure(file);
+    const StorePtr store(X509_STORE_new());
+    ERR_clear_error();
+    if (load_revocation_lists(store.get(), file)) return {};
+    return tl::unexpected(take_openssl_error(file, EINVAL));
+}
+
 Result<> check_trust_directory(const std::string& directory) {
     std::error_code error;
     // A subject's hash, a dot, a number: OpenSSL looks for no other names.
@@ -361,7 +402,6 @@ void ContextCache::set_trust(TrustStore trust) {
     const std::scoped_lock guard(lock_);
     trust_ = std::move(trust);
     ++trust_generation_;
-    system_store_.reset();
     kept_.clear();
 }
 
@@ -385,7 +425,11 @@ Result<> ContextCache::load_trust(SSL_CTX* ssl, const Settings& settings, Mode m
             ssl, settings.ca,
             SSL_CTX_get_ssl_method(ssl) == TLS_server_method() ? Role::server : Role::client);
     }
-    if (mode != Mode::system) return {};
+    return mode == Mode::system ? use_system_store(ssl, trust) : Result<>();
+}
+
+Result<> ContextCache::use_system_store(SSL_CTX* ssl, const Trust& trust) {
+    const std::scoped_lock reading(store_lock_);
     if (!system_store_ || trust.stamp != system_stamp_) {
         StorePtr store(X509_STORE_new());
         ERR_clear_error();
@@ -412,10 +456,21 @@ bool ContextCache::is_old(const TlsContext& context) const {
 }
 
 void ContextCache::keep(ContextPtr context) {
-    std::erase_if(kept_,
-                  [&](const ContextPtr& kept) { return kept->id == context->id || is_old(*kept); });
-    kept_.push_front(std::move(context));
+    std::erase_if(kept_, [&](const Kept& kept) {
+        return kept.context->id == context->id || is_old(*kept.context);
+    });
+    kept_.push_front({std::move(context), std::chrono::steady_clock::now()});
     if (kept_.size() > kKeptContexts) kept_.pop_back();
+}
+
+void ContextCache::expire() {
+    sessions_.expire();
+    const auto now = std::chrono::steady_clock::now();
+    const std::scoped_lock guard(lock_);
+    std::erase_if(
+        kept_, [&](const Kept& kept) { return now - kept.used >= life_ || is_old(*kept.context); });
+    std::erase_if(contexts_, [](const auto& entry) { return entry.second.expired(); });
+    std::erase_if(keys_, [](const auto& entry) { return entry.second.expired(); });
 }
 
 Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings, Role role,
@@ -425,6 +480,10 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
     if (!context->ssl) return tl::unexpected(take_openssl_error("SSL_CTX_new", ENOMEM));
     context->role = role;
     context->verify = resolve_policy(settings, role);
+    if (auto sound = check_allow(settings, role, context->verify.mode, trust.store); !sound) {
+        return tl::unexpected(sound.error());
+    }
+    context->allow = settings.allow;
     context->resumable = settings.session_cache;
     context->id = std::move(id);
     context->alpn = alpn_wire_format(settings.alpn);
@@ -453,7 +512,10 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
         if (SSL_CTX_get0_certificate(ssl) == nullptr)
             return failure(EINVAL, "server: no cert was written");
         SSL_CTX_set_tlsext_servername_callback(ssl, accept_any_name);
-        SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);  // tickets do it
+        // For clients of TLS 1.2 without tickets; all others get tickets.
+        SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_SERVER);
+        SSL_CTX_sess_set_cache_size(ssl, bounds::kServerSessions);
+        limit_sessions(ssl);
         SSL_CTX_set_session_id_context(ssl,
                                        reinterpret_cast<const unsigned char*>(context->id.data()),
                                        SSL_MAX_SID_CTX_LENGTH);
@@ -478,13 +540,19 @@ Result<ContextCache::ContextPtr> ContextCache::get_context(const Settings& setti
     const bool system_trust = verify_mode(settings, role) == Mode::system;
     const Trust trust = system_trust ? trust_now() : Trust{};
     std::string id = policy_id(settings, role, owner, trust.stamp);
-    const std::scoped_lock guard(lock_);
-    if (auto context = find(id)) {
-        keep(context);
+    const auto known = [&]() -> ContextPtr {
+        ContextPtr context = find(id);
+        if (context) keep(context);
         return context;
+    };
+    {
+        const std::scoped_lock guard(lock_);
+        if (auto context = known()) return context;
     }
     auto built = build(settings, role, id, trust);
     if (!built) return tl::unexpected(built.error());
+    const std::scoped_lock guard(lock_);
+    if (auto context = known()) return context;  // another thread was faster
     std::erase_if(contexts_, [](const auto& entry) { return entry.second.expired(); });
     contexts_[id] = *built;
     keep(*built);

@@ -27,6 +27,7 @@ struct TlsContext {
     SslContextPtr ssl;
     Role role = Role::client;
     VerifyPolicy verify;              // its mode is never `unset`
+    std::vector<AllowRule> allow;     // server
     bool resumable = true;            // client: look for a session, keep new ones
     std::string id;                   // names owner and policy; a digest, no secret
     std::vector<unsigned char> alpn;  // in wire format, RFC 7301 section 3.1
@@ -49,6 +50,7 @@ struct Terms {
 // An error if it cannot be read, or is no such thing: to be known at start, not at the first
 // handshake.
 [[nodiscard]] Result<> check_trust_file(const std::string& file);
+[[nodiscard]] Result<> check_revocation_file(const std::string& file);
 [[nodiscard]] Result<> check_trust_directory(const std::string& directory);
 // "openssl 3.0.x"
 [[nodiscard]] std::string openssl_version();
@@ -66,6 +68,10 @@ class ContextCache {
     [[nodiscard]] Result<Terms> get(const Settings& settings, Role role, uid_t owner);
     SessionCache& sessions() { return sessions_; }
 
+    // Drops what nobody has used for `life`, and sessions past their time: with a server's context
+    // goes the key of its tickets. To be called now and then.
+    void expire();
+
  private:
     using ContextPtr = std::shared_ptr<const TlsContext>;
 
@@ -75,16 +81,24 @@ class ContextCache {
         std::string stamp;
     };
 
+    struct Kept {
+        ContextPtr context;
+        std::chrono::steady_clock::time_point used;
+    };
+
     [[nodiscard]] Result<ContextPtr> get_context(const Settings& settings, Role role, uid_t owner);
     [[nodiscard]] Result<SharedKey> get_key(const SecretBytes& pem, const TlsContext& context);
 
-    // These need lock_.
+    // Reading certificates takes long: these are called without lock_.
     [[nodiscard]] Result<std::shared_ptr<TlsContext>> build(const Settings& settings, Role role,
                                                             std::string id, const Trust& trust);
     [[nodiscard]] Result<> load_trust(SSL_CTX* ssl, const Settings& settings,
                                       VerifyPolicy::Mode mode, const Trust& trust);
-    [[nodiscard]] ContextPtr find(const std::string& id);
+    [[nodiscard]] Result<> use_system_store(SSL_CTX* ssl, const Trust& trust);
     [[nodiscard]] bool is_old(const TlsContext& context) const;
+
+    // These need lock_.
+    [[nodiscard]] ContextPtr find(const std::string& id);
     void keep(ContextPtr context);
 
     [[nodiscard]] Trust trust_now();
@@ -96,8 +110,10 @@ class ContextCache {
     TrustStore trust_;
     unsigned trust_generation_ = 0;  // set_trust() calls
     std::unordered_map<std::string, std::weak_ptr<const TlsContext>> contexts_;
-    std::list<ContextPtr> kept_;  // while unused; the last used first
+    std::list<Kept> kept_;  // while unused; the last used first
     std::unordered_map<std::string, std::weak_ptr<EVP_PKEY>> keys_;  // by context, while in use
+
+    std::mutex store_lock_;  // guards all below. One reads the store, and others that want it wait
     StorePtr system_store_;
     std::string system_stamp_;
 };

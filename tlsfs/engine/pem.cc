@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/pem.h"
 
+#include <fmt/format.h>
 #include <openssl/err.h>
 #include <openssl/objects.h>
 #include <openssl/pem.h>
@@ -9,6 +10,8 @@
 #include <optional>
 #include <string_view>
 
+#include "core/bounds.h"
+#include "engine/key_bounds.h"
 #include "engine/openssl_error.h"
 #include "engine/wiping_memory.h"
 
@@ -28,15 +31,20 @@ bool at_end_of_pem() {
     return ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
 }
 
-// Calls `read` until it finds no further block of its kind. A block that is damaged is an error.
+// Calls `read` until it finds no further block of its kind. A block that is damaged is an error,
+// and so is one more than `most`.
 template <class Ptr, class Read>
-Result<std::vector<Ptr>> read_all(const SecretBytes& pem, const char* what, Read read) {
+Result<std::vector<Ptr>> read_all(const SecretBytes& pem, const char* what, std::size_t most,
+                                  Read read) {
     std::vector<Ptr> found;
     const BioPtr bio = reader(pem);
     ERR_clear_error();
     for (;;) {
         Ptr next(read(bio.get()));
         if (!next) break;
+        if (found.size() == most) {
+            return failure(EINVAL, fmt::format("{}: more than {} in it", what, most));
+        }
         found.push_back(std::move(next));
     }
     const bool clean = at_end_of_pem();
@@ -45,15 +53,11 @@ Result<std::vector<Ptr>> read_all(const SecretBytes& pem, const char* what, Read
     return found;
 }
 
-// Never asks anybody for a passphrase.
-int no_passphrase(char*, int, int, void* asked) {
-    *static_cast<bool*>(asked) = true;
-    return -1;
-}
-
-Result<std::vector<X509Ptr>> read_certificates(const SecretBytes& pem, const char* what) {
-    return read_all<X509Ptr>(
-        pem, what, [](BIO* bio) { return PEM_read_bio_X509(bio, nullptr, nullptr, nullptr); });
+Result<std::vector<X509Ptr>> read_certificates(const SecretBytes& pem, const char* what,
+                                               std::size_t most) {
+    return read_all<X509Ptr>(pem, what, most, [](BIO* bio) {
+        return PEM_read_bio_X509(bio, nullptr, nullptr, nullptr);
+    });
 }
 
 // One block of PEM: what it calls itself, and what is in it.
@@ -83,75 +87,92 @@ std::string algorithm_of(const Block& block) {
     return nid == NID_undef ? std::string() : OBJ_nid2sn(nid);
 }
 
+// openssl.cnf may load providers whose "keys" are names of what lies elsewhere, in a token for one.
+// A user's text is to mean a key, and nothing else. So it is read in a context of its own, which
+// has OpenSSL's default provider and no configuration. (Properties do not do it: OpenSSL 3.0 also
+// asks decoders that they rule out.)
+OSSL_LIB_CTX* plain_openssl() {
+    static OSSL_LIB_CTX* const made = OSSL_LIB_CTX_new();
+    return made;
+}
+
 KeyPtr decode(const Block& block, const char* structure, const std::string& algorithm) {
     EVP_PKEY* key = nullptr;
     const DecoderPtr decoder(OSSL_DECODER_CTX_new_for_pkey(
-        &key, "DER", structure, algorithm.c_str(), EVP_PKEY_KEYPAIR, nullptr, nullptr));
+        &key, "DER", structure, algorithm.c_str(), EVP_PKEY_KEYPAIR, plain_openssl(), nullptr));
     const unsigned char* bytes = block.der.get();
     auto size = static_cast<std::size_t>(block.size);
     if (decoder) OSSL_DECODER_from_data(decoder.get(), &bytes, &size);
     return KeyPtr(key);
 }
 
-// PEM_read_bio_PrivateKey lets all decoders there are try their luck, which takes longer than a
-// handshake. The usual key says what it is, and is read in a tenth of the time. Nothing: it is of
-// another kind, or bad, and the slow way will tell.
-KeyPtr parse_usual_key(const SecretBytes& pem) {
-    const BioPtr bio = reader(pem);
-    while (const auto block = read_block(bio.get())) {
-        if (block->encrypted) break;
-        if (block->name == PEM_STRING_PKCS8INF) {
-            return decode(*block, "PrivateKeyInfo", algorithm_of(*block));
-        }
-        if (block->name == PEM_STRING_ECPRIVATEKEY) return decode(*block, "type-specific", "EC");
-        if (block->name == PEM_STRING_RSA) return decode(*block, "type-specific", "RSA");
-        if (block->name.ends_with("PRIVATE KEY")) break;
+// The text names the key's form and algorithm, so nothing is guessed. PEM_read_bio_PrivateKey lets
+// every decoder try, which takes longer than a handshake.
+Result<KeyPtr> decode_key(const Block& block) {
+    if (block.encrypted || block.name == PEM_STRING_PKCS8) {
+        return failure(EINVAL,
+                       "key: it is encrypted; write it decrypted, it is kept in memory only");
     }
-    return {};
+    KeyPtr key;
+    if (block.name == PEM_STRING_PKCS8INF) {
+        const std::string algorithm = algorithm_of(block);
+        if (!algorithm.empty()) key = decode(block, "PrivateKeyInfo", algorithm);
+    } else if (block.name == PEM_STRING_ECPRIVATEKEY) {
+        key = decode(block, "type-specific", "EC");
+    } else if (block.name == PEM_STRING_RSA) {
+        key = decode(block, "type-specific", "RSA");
+    }
+    if (key) return key;
+    return tl::unexpected(take_openssl_error("key: it cannot be decoded", EINVAL));
+}
+
+bool names_key(const Block& block) {
+    return block.name.ends_with("PRIVATE KEY");
 }
 
 }  // namespace
 
+Result<std::vector<CrlPtr>> parse_crls(const SecretBytes& pem, const char* what) {
+    return read_all<CrlPtr>(pem, what, bounds::kRevocationLists, [](BIO* bio) {
+        return PEM_read_bio_X509_CRL(bio, nullptr, nullptr, nullptr);
+    });
+}
+
 Result<Authorities> parse_authorities(const SecretBytes& pem) {
     Authorities authorities;
-    auto certificates = read_certificates(pem, "ca");
+    auto certificates = read_certificates(pem, "ca", bounds::kAuthorities);
     if (!certificates) return tl::unexpected(certificates.error());
     if (certificates->empty()) return failure(EINVAL, "ca: no certificate in it");
     authorities.certificates = std::move(*certificates);
-    auto crls = read_all<CrlPtr>(
-        pem, "ca", [](BIO* bio) { return PEM_read_bio_X509_CRL(bio, nullptr, nullptr, nullptr); });
+    auto crls = parse_crls(pem, "ca");
     if (!crls) return tl::unexpected(crls.error());
     authorities.crls = std::move(*crls);
     return authorities;
 }
 
 Result<std::vector<X509Ptr>> parse_chain(const SecretBytes& pem) {
-    auto chain = read_certificates(pem, "cert");
+    auto chain = read_certificates(pem, "cert", bounds::kChain);
     if (chain && chain->empty()) return failure(EINVAL, "cert: no certificate in it");
     return chain;
 }
 
 Result<KeyPtr> parse_key(const SecretBytes& pem) {
     const WipeScope decoded_text;
-    if (KeyPtr key = parse_usual_key(pem)) {
-        ERR_clear_error();
-        return key;
-    }
     const BioPtr bio = reader(pem);
-    bool encrypted = false;
     ERR_clear_error();
-    KeyPtr key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, &encrypted));
-    if (key) return key;
-    if (encrypted) {
-        ERR_clear_error();
-        return failure(EINVAL,
-                       "key: it is encrypted; write it decrypted, it is kept in memory only");
+    auto block = read_block(bio.get());
+    while (block && !names_key(*block)) block = read_block(bio.get());
+    if (!block) {
+        const bool nothing = at_end_of_pem();
+        const Error error = take_openssl_error("key", EINVAL);
+        if (nothing) return failure(EINVAL, "key: no private key in it");
+        return tl::unexpected(error);
     }
-    if (view(pem).find("-----BEGIN") == std::string_view::npos) {
-        ERR_clear_error();
-        return failure(EINVAL, "key: no private key in it");
-    }
-    return tl::unexpected(take_openssl_error("key", EINVAL));
+    auto key = decode_key(*block);
+    ERR_clear_error();
+    if (!key) return key;
+    if (auto fits = check_own_key(key->get()); !fits) return tl::unexpected(fits.error());
+    return key;
 }
 
 bool ends_in_block(const SecretBytes& pem) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include "core/bounds.h"
 #include "core/result.h"
 #include "core/status.h"
 #include "engine/tls.h"
@@ -16,9 +17,6 @@ namespace tlsfs {
 
 class RecordStream final : private Tls::Wire {
  public:
-    // Ciphertext kept for a transport that is full; past this no more plaintext is taken.
-    static constexpr std::size_t kHighWater = 128U << 10U;
-
     RecordStream(ByteStream transport, std::unique_ptr<Tls> tls);
 
     // Nothing beyond the handshake is received until either is said, so that hand_over() is
@@ -46,9 +44,9 @@ class RecordStream final : private Tls::Wire {
     // done: `count` > 0 bytes, as soon as there are any. closed and failed are answered for ever.
     [[nodiscard]] Step read(std::span<std::byte> into);
 
-    [[nodiscard]] bool writable() const { return unsent() <= kHighWater; }
+    [[nodiscard]] bool writable() const { return unsent() <= bounds::kUnsent; }
     // False while so much waits to be sent that nothing more is received.
-    [[nodiscard]] bool accepts_input() const { return unsent() <= kMaxUnsent; }
+    [[nodiscard]] bool accepts_input() const { return unsent() <= bounds::kUnsentAnswers; }
 
     // Encrypts all of `from` and sends what the transport takes; the rest stays in unsent().
     [[nodiscard]] Result<> write(std::span<const std::byte> from);
@@ -70,9 +68,6 @@ class RecordStream final : private Tls::Wire {
     [[nodiscard]] const ByteStream& transport() const { return transport_; }
 
  private:
-    // Answers to a peer that keeps asking for new keys and never reads do not pile up without end.
-    static constexpr std::size_t kMaxUnsent = 512U << 10U;
-
     // Ciphertext that one call receives without any plaintext in it. A peer that sends key updates
     // or tickets as fast as it can would otherwise keep a thread, and a lock, for ever.
     static constexpr std::size_t kBudget = 64U << 10U;

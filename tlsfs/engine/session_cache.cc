@@ -14,10 +14,10 @@ std::time_t start_of(const SslSessionPtr& session) {
 #endif
 }
 
-// Resuming skips the look at the certificate: that has to end some time.
-bool too_old(const SslSessionPtr& session) {
-    const std::time_t age = std::time(nullptr) - start_of(session);
-    return age >= SSL_SESSION_get_timeout(session.get());
+bool too_old(const VerifiedSession& kept) {
+    const std::time_t now = std::time(nullptr);
+    return now >= kept.until ||
+           now - start_of(kept.session) >= SSL_SESSION_get_timeout(kept.session.get());
 }
 
 }  // namespace
@@ -36,27 +36,43 @@ SessionCache::Servers::iterator SessionCache::find_or_add(const std::string& key
     return servers_.begin();
 }
 
-void SessionCache::put(const std::string& key, SslSessionPtr session) {
+void SessionCache::put(const std::string& key, VerifiedSession session) {
     const std::scoped_lock guard(lock_);
     auto& sessions = find_or_add(key)->sessions;
     if (sessions.size() == kMaxPerServer) sessions.erase(sessions.begin());
     sessions.push_back(std::move(session));
 }
 
-SslSessionPtr SessionCache::take(const std::string& key) {
+VerifiedSession SessionCache::take(const std::string& key) {
     const std::scoped_lock guard(lock_);
     const auto found = by_key_.find(key);
-    if (found == by_key_.end() || found->second->sessions.empty()) return nullptr;
+    if (found == by_key_.end()) return {};
     auto& sessions = found->second->sessions;
     std::erase_if(sessions, too_old);
-    if (sessions.empty()) return nullptr;
-    if (SSL_SESSION_get_protocol_version(sessions.back().get()) < TLS1_3_VERSION) {
-        SSL_SESSION_up_ref(sessions.back().get());
-        return SslSessionPtr(sessions.back().get());
+    if (sessions.empty()) return {};
+    VerifiedSession& newest = sessions.back();
+    if (SSL_SESSION_get_protocol_version(newest.session.get()) < TLS1_3_VERSION) {
+        SSL_SESSION_up_ref(newest.session.get());
+        return {SslSessionPtr(newest.session.get()), newest.until};
     }
-    SslSessionPtr newest = std::move(sessions.back());
+    VerifiedSession taken = std::move(newest);
     sessions.pop_back();
-    return newest;
+    return taken;
+}
+
+std::size_t SessionCache::expire() {
+    std::size_t dropped = 0;
+    const std::scoped_lock guard(lock_);
+    for (auto server = servers_.begin(); server != servers_.end();) {
+        dropped += std::erase_if(server->sessions, too_old);
+        if (!server->sessions.empty()) {
+            ++server;
+            continue;
+        }
+        by_key_.erase(server->key);
+        server = servers_.erase(server);
+    }
+    return dropped;
 }
 
 }  // namespace tlsfs

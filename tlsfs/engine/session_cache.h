@@ -3,6 +3,7 @@
 // user's or one policy's session never serves another.
 #pragma once
 
+#include <ctime>
 #include <list>
 #include <mutex>
 #include <string>
@@ -13,13 +14,23 @@
 
 namespace tlsfs {
 
+// A session, and when the peer has to be verified again. Resuming does not: a TLS 1.3 server hands
+// out new tickets each time, which have an age of their own.
+struct VerifiedSession {
+    SslSessionPtr session;
+    std::time_t until = 0;
+};
+
 class SessionCache {
  public:
-    void put(const std::string& key, SslSessionPtr session);
+    void put(const std::string& key, VerifiedSession session);
 
     // The newest session of `key`, or none. It leaves the cache if it is a TLS 1.3 ticket: those
     // are for one use (RFC 8446 appendix C.4).
-    [[nodiscard]] SslSessionPtr take(const std::string& key);
+    [[nodiscard]] VerifiedSession take(const std::string& key);
+
+    // Drops what is too old to be offered. How many those were.
+    std::size_t expire();
 
  private:
     static constexpr std::size_t kMaxServers = 512;  // the least recently used goes first
@@ -27,7 +38,7 @@ class SessionCache {
 
     struct Server {
         std::string key;
-        std::vector<SslSessionPtr> sessions;  // newest last
+        std::vector<VerifiedSession> sessions;  // newest last
     };
     using Servers = std::list<Server>;  // most recently used first
 

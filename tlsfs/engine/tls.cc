@@ -111,10 +111,25 @@ struct TlsCallbacks {
     static int keep_session(SSL* ssl, SSL_SESSION* session) {
         auto& tls = *static_cast<Tls*>(SSL_get_ex_data(ssl, tls_index()));
         if (!tls.context_->resumable || tls.session_key_.empty()) return 0;
-        tls.sessions_.put(tls.session_key_, SslSessionPtr(session));
+        const bool resumed = SSL_session_reused(ssl) == 1;
+        const std::time_t until = resumed ? tls.verified_until_ : verified_until(ssl);
+        tls.sessions_.put(tls.session_key_, {SslSessionPtr(session), until});
         return 1;  // we own the reference now
     }
 };
+
+void limit_sessions(SSL_CTX* context) {
+    const auto limit_kept = [](SSL* ssl, SSL_SESSION* session) {
+        limit_session(ssl, session);
+        return 0;
+    };
+    const auto limit_sealed = [](SSL* ssl, void*) {
+        limit_session(ssl, SSL_get_session(ssl));
+        return 1;
+    };
+    SSL_CTX_sess_set_new_cb(context, limit_kept);
+    SSL_CTX_set_session_ticket_cb(context, limit_sealed, nullptr, nullptr);
+}
 
 void keep_new_sessions(SSL_CTX* context) {
     SSL_CTX_set_session_cache_mode(context,
@@ -129,7 +144,7 @@ void tell_secrets(SSL_CTX* context) {
 Tls::Tls(std::shared_ptr<const TlsContext> context, SessionCache& sessions)
     : context_(std::move(context)),
       sessions_(sessions),
-      check_{context_->verify, std::nullopt},
+      check_{context_->verify, context_->allow, std::nullopt},
       ssl_(SSL_new(context_->ssl.get())) {
     BIO* bio = ssl_ ? BIO_new(TlsCallbacks::method()) : nullptr;
     if (bio == nullptr) throw std::bad_alloc();
@@ -198,7 +213,8 @@ Result<> Tls::set_name(const std::string& name) {
 
 void Tls::offer_session() {
     if (!context_->resumable) return;
-    const SslSessionPtr session = sessions_.take(session_key_);
+    const auto [session, until] = sessions_.take(session_key_);
+    verified_until_ = until;
     if (session) SSL_set_session(ssl_.get(), session.get());
 }
 
@@ -239,10 +255,12 @@ Step Tls::read(std::span<std::byte> into) {
     const int returned = SSL_read_ex(ssl_.get(), into.data(), into.size(), &count);
     Step step = judge(returned, "read");
     step.count = count;
-    if (step.outcome == Step::Outcome::done) messages_in_a_row_ = 0;
-    if (step.outcome == Step::Outcome::want_input && is_flooded()) {
+    const bool went_on =
+        step.outcome == Step::Outcome::done || step.outcome == Step::Outcome::want_input;
+    if (went_on && is_flooded()) {
         return {Step::Outcome::failed, 0, {EPROTO, "read: too many handshake messages in a row"}};
     }
+    if (step.outcome == Step::Outcome::done) messages_in_a_row_ = 0;
     if (step.outcome == Step::Outcome::want_input) give_buffers_back();
     return step;
 }

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 
+#include "core/bounds.h"
 #include "core/result.h"
 #include "core/status.h"
 #include "engine/context.h"
@@ -42,6 +43,8 @@ struct Agreement {
     std::string peer, peer_sha256;
 };
 
+// A server's sessions, by id and in tickets, end when its client has to be verified again.
+void limit_sessions(SSL_CTX* context);
 // New sessions of the client context go to the SessionCache of the Tls that made them.
 void keep_new_sessions(SSL_CTX* context);
 // Secrets go to the Tls that asked to keep them.
@@ -110,22 +113,19 @@ class Tls {
  private:
     friend struct TlsCallbacks;
 
-    // KeyUpdates, session tickets and HelloRequests that a peer may send without any data between
-    // them. Servers send one or two tickets; a flood costs us work and the peer nothing.
-    static constexpr int kMaxMessagesInARow = 32;
-
     Tls(std::shared_ptr<const TlsContext> context, SessionCache& sessions);
     [[nodiscard]] Result<> use_key(SharedKey key);
     [[nodiscard]] Result<> set_name(const std::string& name);
     void offer_session();
     [[nodiscard]] Step judge(int returned, const char* what);
-    [[nodiscard]] bool is_flooded() const { return messages_in_a_row_ > kMaxMessagesInARow; }
+    [[nodiscard]] bool is_flooded() const { return messages_in_a_row_ > bounds::kMessagesInARow; }
     void give_buffers_back();
 
     std::shared_ptr<const TlsContext> context_;
     SharedKey key_;  // until the handshake is over, for others that want the same one meanwhile
     SessionCache& sessions_;
     std::string session_key_;
+    std::time_t verified_until_ = 0;  // of the session that was offered
     PeerCheck check_;
     ByteQueue input_, output_;
     bool input_ended_ = false;

@@ -10,6 +10,10 @@
 #include <algorithm>
 #include <array>
 
+#include "core/bounds.h"
+#include "engine/client_names.h"
+#include "engine/key_bounds.h"
+
 namespace tlsfs {
 namespace {
 
@@ -84,6 +88,75 @@ bool check_pins(X509_STORE_CTX* chain, PeerCheck& check) {
     return false;
 }
 
+// Negative in the past.
+std::time_t seconds_until(const ASN1_TIME* time) {
+    int days = 0, seconds = 0;
+    if (ASN1_TIME_diff(&days, &seconds, nullptr, time) != 1) return 0;
+    return std::time_t{days} * 86400 + seconds;
+}
+
+// Before anything is computed with the keys that the peer has sent.
+bool check_keys(X509_STORE_CTX* chain, PeerCheck& check) {
+    STACK_OF(X509)* sent = X509_STORE_CTX_get0_untrusted(chain);
+    const auto fits = [&](X509* certificate) {
+        auto checked = check_peer_key(X509_get0_pubkey(certificate));
+        if (checked) return true;
+        X509_STORE_CTX_set_error(chain, X509_V_ERR_CERT_REJECTED);
+        check.refusal = std::move(checked.error());
+        return false;
+    };
+    if (!fits(X509_STORE_CTX_get0_cert(chain))) return false;
+    for (int i = 0; i < sk_X509_num(sent); ++i) {
+        if (!fits(sk_X509_value(sent, i))) return false;
+    }
+    return true;
+}
+
+// OpenSSL also wants a revocation list for the certificate that a chain ends in. That one is
+// trusted by itself, and who issued it may be unknown.
+int forgive_missing_list_of_anchor(int good, X509_STORE_CTX* chain) {
+    if (good == 1 || X509_STORE_CTX_get_error(chain) != X509_V_ERR_UNABLE_TO_GET_CRL) return good;
+    const int last = sk_X509_num(X509_STORE_CTX_get0_chain(chain)) - 1;
+    const int depth = X509_STORE_CTX_get_error_depth(chain);
+    if (depth == 0 || depth < last) return 0;
+    X509_STORE_CTX_set_error(chain, X509_V_OK);
+    return 1;
+}
+
+bool check_chain(X509_STORE_CTX* chain, PeerCheck& check) {
+    X509_STORE_CTX_set_verify_cb(chain, forgive_missing_list_of_anchor);
+    if (X509_verify_cert(chain) == 1) return true;
+    check.refusal = refusal_of(chain);
+    return false;
+}
+
+bool check_policy(X509_STORE_CTX* chain, PeerCheck& check) {
+    switch (check.policy.mode) {
+        case VerifyPolicy::Mode::none:
+            X509_STORE_CTX_set_error(chain, X509_V_OK);
+            return true;
+        case VerifyPolicy::Mode::pin:
+            return check_pins(chain, check);
+        case VerifyPolicy::Mode::system:
+        case VerifyPolicy::Mode::ca:
+            return check_chain(chain, check);
+        case VerifyPolicy::Mode::unset:
+            break;
+    }
+    return false;  // fail closed
+}
+
+bool check_allowed(X509_STORE_CTX* chain, PeerCheck& check) {
+    X509* leaf = X509_STORE_CTX_get0_cert(chain);
+    if (is_allowed(leaf, check.allow)) return true;
+    X509_STORE_CTX_set_error(chain, X509_V_ERR_CERT_REJECTED);
+    check.refusal =
+        Error{EKEYREJECTED, fmt::format("the certificate was not accepted: no allow rule matches "
+                                        "({})",
+                                        subject(leaf))};
+    return false;
+}
+
 }  // namespace
 
 int peer_check_index() {
@@ -96,21 +169,9 @@ int check_peer(X509_STORE_CTX* chain, void*) {
         static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
     auto* check = static_cast<PeerCheck*>(SSL_get_ex_data(ssl, peer_check_index()));
     if (check == nullptr) return 0;
-    switch (check->policy.mode) {
-        case VerifyPolicy::Mode::none:
-            X509_STORE_CTX_set_error(chain, X509_V_OK);
-            return 1;
-        case VerifyPolicy::Mode::pin:
-            return check_pins(chain, *check) ? 1 : 0;
-        case VerifyPolicy::Mode::system:
-        case VerifyPolicy::Mode::ca:
-            if (X509_verify_cert(chain) == 1) return 1;
-            check->refusal = refusal_of(chain);
-            return 0;
-        case VerifyPolicy::Mode::unset:
-            break;
-    }
-    return 0;  // fail closed
+    const bool accepted =
+        check_keys(chain, *check) && check_policy(chain, *check) && check_allowed(chain, *check);
+    return accepted ? 1 : 0;
 }
 
 bool is_ip_address(const std::string& name) {
@@ -141,6 +202,27 @@ bool matches_pin(X509* leaf, const std::vector<Pin>& pins) {
         const auto& digest = pin.of == Pin::Of::certificate ? by_certificate : by_key;
         return digest && *digest == pin.sha256;
     });
+}
+
+std::time_t verified_until(const SSL* ssl) {
+    const std::time_t now = std::time(nullptr);
+    std::time_t until = now + std::chrono::seconds(bounds::kVerifiedFor).count();
+    STACK_OF(X509)* chain = SSL_get0_verified_chain(ssl);
+    for (int i = 0; i < sk_X509_num(chain); ++i) {
+        until = std::min(until, now + seconds_until(X509_get0_notAfter(sk_X509_value(chain, i))));
+    }
+    return until;
+}
+
+void limit_session(const SSL* ssl, SSL_SESSION* session) {
+    std::time_t left = verified_until(ssl) - std::time(nullptr);
+    // A resumed session has no chain, but still the certificate.
+    X509* peer = SSL_get0_peer_certificate(ssl);
+    if (peer != nullptr && SSL_session_reused(ssl) == 1) {
+        left = std::min(left, seconds_until(X509_get0_notAfter(peer)));
+    }
+    const auto most = static_cast<long>(std::max<std::time_t>(left, 0));
+    if (SSL_SESSION_get_timeout(session) > most) SSL_SESSION_set_timeout(session, most);
 }
 
 std::string fingerprint(X509* certificate) {

@@ -2,7 +2,9 @@
 // Whether a peer's certificate is accepted: chain, name, dates, revocation, thumbprints.
 #pragma once
 
+#include <ctime>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "core/result.h"
@@ -13,8 +15,9 @@ namespace tlsfs {
 
 // What one handshake checks, and why it refused.
 struct PeerCheck {
-    VerifyPolicy policy;           // its mode is never `unset`
-    std::optional<Error> refusal;  // EKEYREJECTED, EKEYEXPIRED or EKEYREVOKED
+    VerifyPolicy policy;               // its mode is never `unset`
+    std::span<const AllowRule> allow;  // the context's
+    std::optional<Error> refusal;      // EKEYREJECTED, EKEYEXPIRED or EKEYREVOKED
 };
 
 // The callback for SSL_CTX_set_cert_verify_callback(). `check_index` is where the SSL keeps its
@@ -25,6 +28,12 @@ int check_peer(X509_STORE_CTX* chain, void* unused);
 // What the peer's certificate must bear: a DNS name or an IP address.
 [[nodiscard]] bool is_ip_address(const std::string& name);
 [[nodiscard]] Result<> require_name(SSL* ssl, const std::string& name);
+
+// How long a session may be resumed without a look at the peer's chain: until the chain expires, or
+// a day. For a connection whose handshake was a full one.
+[[nodiscard]] std::time_t verified_until(const SSL* ssl);
+// The same for a session that a server keeps, or seals into a ticket.
+void limit_session(const SSL* ssl, SSL_SESSION* session);
 
 // True if `leaf` has one of the thumbprints.
 [[nodiscard]] bool matches_pin(X509* leaf, const std::vector<Pin>& pins);

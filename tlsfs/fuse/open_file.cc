@@ -6,6 +6,7 @@
 
 #include <atomic>
 
+#include "connection/caller.h"
 #include "fuse/next_request.h"
 #include "fuse/requests.h"
 
@@ -49,14 +50,16 @@ class CtlFile final : public OpenFile {
     }
 
     // A program with more rights than its caller may have been handed this descriptor as a place
-    // for its output. What it writes is not what it means.
+    // for its output, or led here by a symbolic link. What it writes is not what it means.
     void write(fuse_req_t req, std::span<const std::byte> data, bool nonblocking) override {
         const fuse_ctx& writer = *fuse_req_ctx(req);
-        if (Caller{writer.uid, writer.gid} != opener_) {
+        const auto connection = connection_;
+        const Caller caller{writer.uid, writer.gid};
+        const std::string_view lines(reinterpret_cast<const char*>(data.data()), data.size());
+        if (caller != opener_ || !may_command(caller, connection->owner(), lines)) {
             fuse_reply_err(req, EPERM);
             return;
         }
-        const auto connection = connection_;
         connection->ctl(make_ctl(req, connection->number(), nonblocking, data, opener_));
     }
 

@@ -18,7 +18,11 @@ class Background {
     Background();
     Background(const Background&) = delete;
     Background& operator=(const Background&) = delete;
-    ~Background() = default;  // waits for nobody: a name lookup cannot be broken off
+    ~Background();  // waits for nobody: a DNS lookup cannot be cancelled
+
+    // Makes the first thread, which stays. std::system_error if there can be none; before it,
+    // run() needs luck.
+    void start();
 
     // Runs `task` on a thread of its own, or, where the user has their share of the threads or all
     // are taken, when one is free.
@@ -27,9 +31,12 @@ class Background {
     // Closes it. A file of a file system in user space (ours, or somebody's that never answers) can
     // make close(2) wait for ever.
     void close(uid_t user, UniqueFd fd);
+    // False while so many of the user's wait to be closed that no more should be taken.
+    [[nodiscard]] bool may_close_more(uid_t user);
 
  private:
     struct State;
+    void add_thread();
     std::shared_ptr<State> state_;  // shared with the threads, which may outlive this object
 };
 

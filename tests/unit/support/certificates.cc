@@ -36,8 +36,14 @@ void add_extension(X509* certificate, int nid, const std::string& value) {
 
 std::string alternative_names(const Wanted& wanted) {
     std::string names;
-    for (const std::string& dns : wanted.dns) names += (names.empty() ? "DNS:" : ",DNS:") + dns;
-    for (const std::string& ip : wanted.ips) names += (names.empty() ? "IP:" : ",IP:") + ip;
+    const auto add = [&](const char* kind, const std::vector<std::string>& values) {
+        for (const std::string& value : values)
+            names += (names.empty() ? "" : ",") + (kind + value);
+    };
+    add("DNS:", wanted.dns);
+    add("IP:", wanted.ips);
+    add("URI:", wanted.uris);
+    add("email:", wanted.emails);
     return names;
 }
 

@@ -26,7 +26,7 @@ struct Certificate {
 struct Wanted {
     std::string subject = "server";
     std::vector<std::string> dns = {"server.test"};
-    std::vector<std::string> ips;
+    std::vector<std::string> ips, uris, emails;
     bool authority = false;
     long valid_from = -3600, valid_for = 86400;  // seconds, seen from now
 };
