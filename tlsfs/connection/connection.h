@@ -95,6 +95,7 @@ class Connection final : public ConnectionEvents {
     void rearm();
 
     const Services& services_;
+    const std::shared_ptr<const Policy> policy_;
 
     std::mutex lock_;  // guards all below
     Endpoint endpoint_;

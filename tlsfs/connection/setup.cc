@@ -60,6 +60,7 @@ Result<std::unique_ptr<Tls>> Setup::prepare_tls(Role role, const std::string& na
     if (const auto good = pems_.check(); !good) return tl::unexpected(good.error());
     auto terms = services_.contexts.get(settings_, role, facts_.owner.uid);
     if (!terms) return tl::unexpected(terms.error());
+    if (transport_.valid()) terms->signing.peer = transport_.remote();
     return Tls::create(std::move(*terms), services_.contexts.sessions(), name);
 }
 

@@ -51,10 +51,18 @@ Result<> permits(const Policy& policy, const Choices& choices) {
 
 Result<> permits(const Policy& policy, const Settings& settings, Role role) {
     if (auto chosen = permits(policy, settings); !chosen) return chosen;
+    if (!settings.key.empty()) {
+        if (auto own = permits_own_key(policy, "key"); !own) return own;
+    }
     if (role == Role::server) return {};  // a server may serve anybody
     const Mode mode = verify_mode(settings, Role::client);
     if (policy.client_verify.contains(mode)) return {};
     return forbidden(fmt::format("client: verify {}", mode_word(mode)));
+}
+
+Result<> permits_own_key(const Policy& policy, std::string_view file) {
+    if (!policy.identities_only) return {};
+    return forbidden(fmt::format("{}: identities only", file));
 }
 
 VerifyPolicy::Mode verify_mode(const Settings& settings, Role role) {

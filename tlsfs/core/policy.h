@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <set>
 #include <string>
+#include <string_view>
 
+#include "core/key_message.h"
 #include "core/result.h"
 #include "core/settings.h"
 
@@ -32,6 +34,8 @@ struct Policy {
     std::string ciphers;  // these are used, and no others may be asked for; empty: any may
     std::set<Mode> client_verify{Mode::system, Mode::ca, Mode::pin, Mode::none};
     std::chrono::milliseconds max_timeout{kMaxTimeout};
+    bool identities_only = false;  // no keys of users' own
+    std::string key_socket{kUsualKeySocket};
     TrustStore trust;
     Limits limits;
 };
@@ -44,6 +48,9 @@ struct Policy {
 [[nodiscard]] Result<> permits(const Policy& policy, const Choices& choices);
 // The same when a handshake begins: only then is it known who is verified.
 [[nodiscard]] Result<> permits(const Policy& policy, const Settings& settings, Role role);
+
+// EACCES where users may have no `cert` and `key` of their own.
+[[nodiscard]] Result<> permits_own_key(const Policy& policy, std::string_view file);
 
 // How the peer is verified if the handshake begins with these settings; never `unset`.
 [[nodiscard]] VerifyPolicy::Mode verify_mode(const Settings& settings, Role role);
