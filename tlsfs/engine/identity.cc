@@ -55,12 +55,35 @@ bool bears(const NamedIdentity& identity, const char* name) {
     return X509_check_host(identity.chain.front().get(), name, std::strlen(name), 0, nullptr) == 1;
 }
 
+// How a suite of TLS 1.2 names those who sign with such a key.
+int suite_authentication(const EVP_PKEY* key) {
+    return EVP_PKEY_is_a(key, "RSA") == 1 ? NID_auth_rsa : NID_auth_ecdsa;
+}
+
+// In TLS 1.2 the client says by its suites, too, which keys it takes.
+bool has_suite_for(SSL* ssl, const EVP_PKEY* key) {
+    if (SSL_is_server(ssl) == 0 || SSL_version(ssl) >= TLS1_3_VERSION) return true;
+    const STACK_OF(SSL_CIPHER)* theirs = SSL_get_client_ciphers(ssl);
+    const STACK_OF(SSL_CIPHER)* ours = SSL_get_ciphers(ssl);
+    for (int i = 0; i < sk_SSL_CIPHER_num(theirs); ++i) {
+        const SSL_CIPHER* suite = sk_SSL_CIPHER_value(theirs, i);
+        if (SSL_CIPHER_get_auth_nid(suite) == suite_authentication(key) &&
+            sk_SSL_CIPHER_find(const_cast<STACK_OF(SSL_CIPHER)*>(ours), suite) >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool peer_can_verify(SSL* ssl, const NamedIdentity& identity) {
+    if (!has_suite_for(ssl, identity.certified.get())) return false;
     const StackPtr issuers = issuers_of(identity);
     const int flags =
         SSL_check_chain(ssl, identity.chain.front().get(), identity.certified.get(), issuers.get());
     ERR_clear_error();
-    return (flags & CERT_PKEY_VALID) != 0;
+    // A server says in its request whose certificates it takes.
+    const int wanted = CERT_PKEY_VALID | (SSL_is_server(ssl) == 0 ? CERT_PKEY_ISSUER_NAME : 0);
+    return (flags & wanted) == wanted;
 }
 
 // A signature of tlskeyd's for one handshake.

@@ -56,7 +56,7 @@ class Identities {
 
 // The one to show to this peer, in the middle of the handshake: of those whose certificate bears
 // the name that a client asked for, or of all if there is none, the first that the peer can verify,
-// by its algorithms and its list of issuers.
+// by its suites, its algorithms and its list of issuers.
 [[nodiscard]] const SharedIdentity& choose_identity(SSL* ssl,
                                                     const std::vector<SharedIdentity>& identities);
 

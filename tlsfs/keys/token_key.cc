@@ -121,13 +121,19 @@ Result<Bytes> TokenKey::sign(const SchemeFacts& scheme, ByteView content) {
     if (pin_refused_) return tl::unexpected(*pin_refused_);
     const bool had_session = session_.has_value();
     auto signature = try_once(scheme, content);
-    if (!signature && !pin_refused_) {
-        // It may have been unplugged meanwhile. A module that knew it may not see another.
-        session_.reset();
-        modules_.reset();
-        if (had_session) signature = try_once(scheme, content);
-    }
+    if (signature) return signature;
+    hang_up();
+    // It may have been unplugged, and plugged in again, since it signed last.
+    if (!had_session || pin_refused_) return signature;
+    signature = try_once(scheme, content);
+    if (!signature) hang_up();
     return signature;
+}
+
+// A module that has once looked for its tokens may see no others.
+void TokenKey::hang_up() {
+    session_.reset();
+    modules_.reset();
 }
 
 }  // namespace tlsfs::keys

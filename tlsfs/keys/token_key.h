@@ -23,6 +23,7 @@ class TokenKey final : public SigningKey {
     explicit TokenKey(UriPtr uri) : uri_(std::move(uri)) {}
     [[nodiscard]] Result<Bytes> try_once(const SchemeFacts& scheme, ByteView content);
     [[nodiscard]] Result<> open();
+    void hang_up();
 
     const UriPtr uri_;
     // Of the one thread that signs.

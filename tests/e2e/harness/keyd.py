@@ -2,12 +2,8 @@
 """tlskeyd with identities of a test's own, and its messages by hand."""
 
 import errno
-import os
-import shutil
 import socket
 import struct
-import subprocess
-from pathlib import Path
 
 from .config import TIMEOUT, program
 from .wait import until
@@ -27,6 +23,14 @@ def sign_message(name, leaf, content, *, kind=TLS13, role=SERVER, owner=0, schem
             + content)
 
 
+# sd_listen_fds(3): the socket is descriptor 3 of the process of this number.
+PASS = ("import os, sys\n"
+        "if sys.argv[1] != '3': os.dup2(int(sys.argv[1]), 3)\n"
+        "os.set_inheritable(3, True)\n"
+        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')\n"
+        "os.execv(sys.argv[2], sys.argv[2:])\n")
+
+
 class Refused(OSError):
     """tlskeyd answered with an errno."""
 
@@ -39,9 +43,12 @@ class Guest:
         self._socket.settimeout(TIMEOUT)
         self._socket.connect(str(path))
 
+    def send(self, message):
+        self._socket.send(message)
+
     def ask(self, message):
         """What the answer is, without the zero before it. Refused where it is an error; EOFError where there is none."""
-        self._socket.send(message)
+        self.send(message)
         answer = self._socket.recv(1 << 18)
         if not answer:
             raise EOFError("tlskeyd hung up")
@@ -77,10 +84,14 @@ class Keyd:
                 user.own(path)
         self.process = None
 
-    def start(self):
+    def start(self, *, listening=None, stderr=None):
+        """`listening`: a socket to be passed as systemd does it."""
         where = ["--private" if self.user else "--socket", self.socket]
-        self.process = self.case.spawn([program("tlskeyd"), *where, "-f", self.identities, *self.options],
-                                       user=self.user, environment=self.environment)
+        argv = [program("tlskeyd"), *where, "-f", self.identities, *self.options]
+        if listening is not None:
+            argv = ["python3", "-c", PASS, str(listening.fileno()), *argv]
+        self.process = self.case.spawn(argv, user=self.user, environment=self.environment, stderr=stderr,
+                                       pass_fds=[] if listening is None else [listening.fileno()])
 
         def up():
             assert self.process.code() is None, self.process.output()
@@ -143,8 +154,8 @@ class Keyd:
             return False
         return True
 
-    def wait_for(self, name, role=SERVER):
-        until(lambda: self.has(name, role), f"identity {name}; tlskeyd said: {self.output()}")
+    def wait_for(self, name, role=SERVER, owner=0):
+        until(lambda: self.has(name, role, owner), f"identity {name}; tlskeyd said: {self.output()}")
 
     def stop(self, number=15):
         self.process.signal(number)
