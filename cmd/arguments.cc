@@ -12,6 +12,8 @@ const std::map<std::string, Version> kVersions{{"1.2", Version::tls12}, {"1.3", 
 const std::map<std::string, Engine> kEngines{
     {"auto", Engine::automatic}, {"user", Engine::user}, {"kernel", Engine::kernel}};
 
+constexpr const char* kIdentity = "Our certificate and key, by a name that tlskeyd knows";
+
 constexpr const char* kPin = "sha256:HEX|spki:HEX";
 
 // The help of a command: its synopsis, and options without the rules that a mistake would cite.
@@ -80,6 +82,10 @@ void CommandLine::add_client(ClientOptions& options, const ClientNames& names) {
                      ->type_name("FILE");
     auto* key =
         app_.add_option(names.key, options.key_file, "Its private key (PEM)")->type_name("FILE");
+    add_list(app_, "--identity", options.identities, kIdentity)
+        ->type_name("NAME")
+        ->excludes(cert)
+        ->excludes(key);
     auto* pins =
         add_list(app_, "-p,--pin", options.pins, "Trust this certificate or key, whoever issued it")
             ->type_name(kPin);
@@ -94,12 +100,18 @@ void CommandLine::add_client(ClientOptions& options, const ClientNames& names) {
 }
 
 void CommandLine::add_server(ServerOptions& options) {
-    app_.add_option("-c,--cert", options.cert_file, "Our certificate chain, leaf first (PEM)")
-        ->type_name("FILE")
-        ->required();
-    app_.add_option("-k,--key", options.key_file, "Its private key (PEM)")
-        ->type_name("FILE")
-        ->required();
+    server_ = &options;
+    auto* cert =
+        app_.add_option("-c,--cert", options.cert_file, "Our certificate chain, leaf first (PEM)")
+            ->type_name("FILE");
+    auto* key =
+        app_.add_option("-k,--key", options.key_file, "Its private key (PEM)")->type_name("FILE");
+    add_list(app_, "--identity", options.identities, kIdentity)
+        ->type_name("NAME")
+        ->excludes(cert)
+        ->excludes(key);
+    cert->needs(key);
+    key->needs(cert);
     auto* ca = app_.add_option("-a,--client-ca", options.client_ca_file,
                                "Demand a client certificate of these issuers (PEM)")
                    ->type_name("FILE");
@@ -127,6 +139,9 @@ std::optional<int> CommandLine::parse(int argc, const char* const* argv) {
     }
     if (policy_ != nullptr && policy_->min_version > policy_->max_version) {
         return misused("--tls-min is above --tls-max");
+    }
+    if (server_ != nullptr && server_->cert_file.empty() && server_->identities.empty()) {
+        return misused("-c and -k, or --identity, are missing");
     }
     words_ = app_.remaining();
     if (words_.empty()) return std::nullopt;

@@ -42,6 +42,7 @@ class CommandLine {
  private:
     CLI::App app_;
     const Policy* policy_ = nullptr;
+    const ServerOptions* server_ = nullptr;
     std::vector<std::string> words_;
 };
 

@@ -102,9 +102,10 @@ int serve_listener(const Arguments& arguments) {
 
 int main_with(int argc, const char* const* argv) {
     Arguments arguments;
-    CommandLine line("tlssrv -c CERT -k KEY [-l [ADDR]:PORT] [OPTION]... PROGRAM [ARG]...",
-                     "Takes TLS on descriptor 0, or on connections to a port, and becomes PROGRAM "
-                     "with the plaintext as its stdin and stdout.");
+    CommandLine line(
+        "tlssrv -c CERT -k KEY|--identity NAME [-l [ADDR]:PORT] [OPTION]... PROGRAM [ARG]...",
+        "Takes TLS on descriptor 0, or on connections to a port, and becomes PROGRAM "
+        "with the plaintext as its stdin and stdout.");
     add_options(line, arguments);
     if (const auto exit_code = line.parse(argc, argv)) return *exit_code;
     arguments.program = line.words();

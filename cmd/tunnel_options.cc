@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* kSynopsis =
     "tlstunnel client -l LISTEN -t TARGET [OPTION]...\n"
-    "       tlstunnel server -l LISTEN -t TARGET -c CERT -k KEY [OPTION]...";
+    "       tlstunnel server -l LISTEN -t TARGET -c CERT -k KEY|--identity NAME [OPTION]...";
 constexpr const char* kDescription =
     "Relays between plain and TLS, for programs that cannot be changed. A client takes plain "
     "connections to a TLS server, a server takes TLS connections to a plain one; --help behind "

@@ -75,6 +75,24 @@ void add_pins(Lines& lines, const Words& pins) {
     lines.add("verify", words);
 }
 
+// An identity takes the place of a certificate and its key.
+template <class Options>
+Result<> check_own_certificate(const Options& options, bool needed) {
+    const bool any_file = !options.cert_file.empty() || !options.key_file.empty();
+    const bool both_files = !options.cert_file.empty() && !options.key_file.empty();
+    if (!options.identities.empty()) {
+        if (!any_file) return {};
+        return failure(EINVAL, "an identity and a certificate of one's own exclude each other");
+    }
+    if (needed && !both_files) {
+        return failure(EINVAL, "a server needs a certificate and its key, or an identity");
+    }
+    if (any_file && !both_files) {
+        return failure(EINVAL, "a client certificate needs its key, and a key its certificate");
+    }
+    return {};
+}
+
 Result<Plan> finish(const Policy& policy, Lines lines, std::vector<PemSource> files, Lines start) {
     auto policy_text = lines.take();
     if (!policy_text) return tl::unexpected(policy_text.error());
@@ -100,11 +118,12 @@ Result<Plan> plan_client(const ClientOptions& options, const Transport& transpor
     if (ways_to_trust > 1) {
         return failure(EINVAL, "a CA file, pins and no verification exclude each other");
     }
-    if (options.cert_file.empty() != options.key_file.empty()) {
-        return failure(EINVAL, "a client certificate needs its key, and a key its certificate");
+    if (auto good = check_own_certificate(options, false); !good) {
+        return tl::unexpected(good.error());
     }
     Lines lines;
     add_policy(lines, options.policy);
+    if (!options.identities.empty()) lines.add("identity", options.identities);
     if (options.accept_any_certificate) lines.add("verify", {"none"});
     add_pins(lines, options.pins);
     if (!options.session_cache) lines.add("session", {"off"});
@@ -122,8 +141,8 @@ Result<Plan> plan_client(const ClientOptions& options, const Transport& transpor
 }
 
 Result<Plan> plan_server(const ServerOptions& options) {
-    if (options.cert_file.empty() || options.key_file.empty()) {
-        return failure(EINVAL, "a server needs a certificate and its key");
+    if (auto good = check_own_certificate(options, true); !good) {
+        return tl::unexpected(good.error());
     }
     if (!options.client_ca_file.empty() && !options.client_pins.empty()) {
         return failure(EINVAL, "a CA file and pins exclude each other");
@@ -133,14 +152,15 @@ Result<Plan> plan_server(const ServerOptions& options) {
     }
     Lines lines;
     add_policy(lines, options.policy);
+    if (!options.identities.empty()) lines.add("identity", options.identities);
     if (!options.client_ca_file.empty()) lines.add("verify", {"ca"});
     add_pins(lines, options.client_pins);
     if (!options.allow.empty()) lines.add("allow", options.allow);
 
     std::vector<PemSource> files;
     if (!options.client_ca_file.empty()) files.push_back({"ca", options.client_ca_file});
-    files.push_back({"cert", options.cert_file});
-    files.push_back({"key", options.key_file});
+    if (!options.cert_file.empty()) files.push_back({"cert", options.cert_file});
+    if (!options.key_file.empty()) files.push_back({"key", options.key_file});
 
     Lines start;
     start.add("server", {});

@@ -53,12 +53,14 @@ struct ClientOptions {
                                     // in place of any issuer
     bool accept_any_certificate = false;  // no verification at all: anybody may be the peer
     std::string cert_file, key_file;      // where the server wants a client certificate
+    std::vector<std::string> identities;  // or by name: tlskeyd(8) has the keys
     bool session_cache = true;            // resume an earlier session with the same peer
     Policy policy;
 };
 
 struct ServerOptions {
     std::string cert_file, key_file;       // the chain, leaf first, and its key; both needed
+    std::vector<std::string> identities;   // unless by name: tlskeyd(8) has the keys
     std::string client_ca_file;            // demand a client certificate of one of these issuers
     std::vector<std::string> client_pins;  // or one with one of these pins
     std::vector<std::string> allow;        // and with one of these names: the rules of ctl's allow

@@ -109,6 +109,7 @@ tl::expected<Configuration, Refusal> join(Config config, const std::string& file
         }
         policy.trust.file = said.ca_file;
     }
+    if (!said.key_socket.empty()) policy.key_socket = said.key_socket;
     Limits& limits = policy.limits;
     limits.connections =
         join_limit(config, "max-connections", limits.connections, said.max_connections);

@@ -15,6 +15,7 @@ namespace tlsfs {
 struct Overrides {
     std::string config_file;  // empty: the usual one, which need not be there
     std::string ca_file;
+    std::string key_socket;
     std::optional<std::size_t> max_connections, max_per_user;
     std::optional<unsigned> idle_exit;  // seconds
     std::optional<LogLevel> log_level;

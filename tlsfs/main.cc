@@ -60,6 +60,8 @@ int parse(int argc, char** argv, Options& options, tlsfs::Log& log) {
     mount_options->delimiter(',')->allow_extra_args(false);
     app.add_option("--config", said.config_file, "read FILE instead of /etc/tlsfs.conf");
     app.add_option("--ca-file", said.ca_file, "trust these instead of the system's store");
+    app.add_option("--keys", said.key_socket, "where tlskeyd is, not /run/tlskeyd/socket")
+        ->type_name("SOCKET");
     app.add_option("--idle-exit", said.idle_exit, "end after SECONDS without a connection");
     app.add_option("--max-connections", said.max_connections, "limit of the mount")
         ->check(CLI::PositiveNumber);
@@ -88,6 +90,7 @@ int parse(int argc, char** argv, Options& options, tlsfs::Log& log) {
     said.log_level = tlsfs::parse_log_level(log_level);
     make_absolute(said.config_file);
     make_absolute(said.ca_file);
+    make_absolute(said.key_socket);
     make_absolute(options.no_mount);
     options.server.all_users = geteuid() == 0 && !options.only_owner;
     if (options.server.mount_point.empty()) {

@@ -32,6 +32,8 @@ TEST_CASE("config: nothing said forbids nothing") {
         CHECK(config.policy.client_verify.size() == 4);
         CHECK(config.policy.max_timeout == kMaxTimeout);
         CHECK(config.policy.trust == TrustStore{});
+        CHECK_FALSE(config.policy.identities_only);
+        CHECK(config.policy.key_socket == "/run/tlskeyd/socket");
         CHECK(config.policy.limits.connections == Limits{}.connections);
         CHECK(config.idle_exit == seconds{0});
         CHECK(config.log_level == LogLevel::warning);
@@ -52,7 +54,9 @@ TEST_CASE("config: every key") {
         "max-connections 100\n"
         "max-per-user 10\n"
         "idle-exit 60\n"
-        "log-level debug");
+        "log-level debug\n"
+        "keys identities-only\n"
+        "keys-socket /run/keys/socket");
     CHECK(config.policy.min_version == TlsVersion::tls13);
     CHECK(config.policy.ciphers == "TLS_AES_256_GCM_SHA384:ECDHE+AESGCM");
     CHECK(config.policy.client_verify == std::set{Mode::system, Mode::ca});
@@ -62,11 +66,13 @@ TEST_CASE("config: every key") {
     CHECK(config.policy.max_timeout == seconds{20});
     CHECK(config.policy.limits.connections == 100);
     CHECK(config.policy.limits.per_user == 10);
+    CHECK(config.policy.identities_only);
+    CHECK(config.policy.key_socket == "/run/keys/socket");
     CHECK(config.idle_exit == seconds{60});
     CHECK(config.log_level == LogLevel::debug);
     CHECK(config.sets("trust-file"));
     CHECK(config.lines.at("trust-file") == 4);
-    CHECK(config.lines.size() == 12);
+    CHECK(config.lines.size() == 14);
 }
 
 TEST_CASE("config: a # within a word or in quotes is no comment") {
@@ -107,4 +113,11 @@ TEST_CASE("config: numbers are numbers in range") {
     CHECK(good("max-timeout 86400").policy.max_timeout == kMaxTimeout);
     CHECK_FALSE(parse_config("max-timeout 86401"));
     CHECK(good("idle-exit 0").idle_exit == seconds{0});
+}
+
+TEST_CASE("config: keys") {
+    CHECK_FALSE(good("keys any").policy.identities_only);
+    CHECK(refusal("keys none") == "1: keys: 'none' is neither any nor identities-only");
+    CHECK(refusal("keys any identities-only") == "1: keys takes one value");
+    CHECK(refusal("keys-socket run/x") == "1: keys-socket: 'run/x' does not begin with /");
 }

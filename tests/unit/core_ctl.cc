@@ -280,3 +280,21 @@ TEST_CASE("ctl: how many lines, names and rules") {
     CHECK_FALSE(rules(0));
     CHECK_FALSE(parse_line("allow cn:a alice"));
 }
+
+TEST_CASE("ctl: identity") {
+    using Names = std::vector<std::string>;
+    CHECK(chosen("identity git").identities == Names{"git"});
+    CHECK(chosen("identity a b.example_1-x").identities == Names{"a", "b.example_1-x"});
+    const std::string longest(64, 'n');
+    CHECK(chosen("identity " + longest).identities == Names{longest});
+    std::string many = "identity";
+    for (int i = 0; i < 16; ++i) many += " x";
+    CHECK(chosen(many).identities.size() == 16);
+    for (const std::string& line :
+         {std::string("identity"), many + " x", "identity " + longest + "n",
+          std::string("identity ''"), std::string("identity .x"), std::string("identity ../x"),
+          std::string("identity a/b"), std::string("identity 'a b'")}) {
+        CAPTURE(line);
+        CHECK(parse_line(line).error().code == EINVAL);
+    }
+}

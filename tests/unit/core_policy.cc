@@ -45,6 +45,16 @@ TEST_CASE("policy: without one everything is allowed") {
     CHECK(first_settings(none).timeout == Settings{}.timeout);
 }
 
+TEST_CASE("policy: keys of one's own can be forbidden") {
+    Policy policy;
+    CHECK(permits_own_key(policy, "key"));
+    policy.identities_only = true;
+    const auto judged = permits_own_key(policy, "key");
+    REQUIRE_FALSE(judged);
+    CHECK(judged.error().code == EACCES);
+    CHECK(judged.error().text == "key: identities only: the administrator's policy forbids it");
+}
+
 TEST_CASE("policy: the version can be raised, not lowered") {
     Policy policy;
     policy.min_version = TlsVersion::tls13;

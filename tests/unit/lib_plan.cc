@@ -129,3 +129,24 @@ TEST_CASE("rules for clients come behind what verifies them, and never without")
     options.allow = {"cn:x\nverify none"};
     CHECK(plan_server(options).error().code == EINVAL);
 }
+
+TEST_CASE("an identity takes the place of a certificate and its key") {
+    ClientOptions client;
+    client.identities = {"git", "other"};
+    REQUIRE(plan_client(client, {}));
+    CHECK(plan_client(client, {})->policy == "identity git other\n");
+    CHECK(plan_client(client, {})->files.empty());
+    ServerOptions server;
+    CHECK(plan_server(server).error().code == EINVAL);
+    server.identities = {"git"};
+    REQUIRE(plan_server(server));
+    CHECK(plan_server(server)->policy == "identity git\n");
+    CHECK(plan_server(server)->files.empty());
+    server.cert_file = "cert.pem";
+    CHECK(plan_server(server).error().code == EINVAL);
+    client.key_file = "key.pem";
+    CHECK(plan_client(client, {}).error().code == EINVAL);
+    client = {};
+    client.identities = {"two\nlines"};
+    CHECK(plan_client(client, {}).error().code == EINVAL);
+}

@@ -6,9 +6,9 @@
 #include <optional>
 #include <string>
 
-#include "attach/bind.h"
 #include "attach/front.h"
 #include "connection/companion.h"
+#include "io/bind.h"
 
 namespace tlsfs {
 

@@ -36,6 +36,7 @@ void Companion::start() {
 
 void Companion::set_policy(const Policy& policy) {
     contexts_.set_trust(policy.trust);
+    contexts_.set_key_socket(policy.key_socket);
     registry_->set_policy(policy);
 }
 

@@ -14,7 +14,9 @@ namespace tlsfs {
 
 class Companion {
  public:
-    Companion(const Policy& policy, Log& log) : log_(log), contexts_(policy.trust) {}
+    Companion(const Policy& policy, Log& log) : log_(log), contexts_(policy.trust) {
+        contexts_.set_key_socket(policy.key_socket);
+    }
     Companion(const Companion&) = delete;
     Companion& operator=(const Companion&) = delete;
     ~Companion() { stop(); }

@@ -11,8 +11,9 @@ namespace tlsfs {
 Connection::Connection(Number number, Caller owner, const Services& services,
                        std::shared_ptr<const Policy> policy, std::unique_ptr<KernelEnd> kernel)
     : services_(services),
-      endpoint_(services, *this, number, owner, first_settings(*policy), std::move(kernel)),
-      ctl_(endpoint_, std::move(policy)) {}
+      policy_(std::move(policy)),
+      endpoint_(services, *this, number, owner, first_settings(*policy_), std::move(kernel)),
+      ctl_(endpoint_, policy_) {}
 
 Connection::~Connection() {
     if (over_ && endpoint_.kernel() != nullptr) endpoint_.kernel()->forget();
@@ -95,6 +96,9 @@ Result<> Connection::pem_begin(PemFile file, bool append) {
     const std::scoped_lock guard(lock_);
     Setup* setup = fresh_setup();
     if (setup == nullptr) return failure(EBUSY, fmt::format("{}: too late", pem_name(file)));
+    if (file != PemFile::ca) {
+        if (auto own = permits_own_key(*policy_, pem_name(file)); !own) return own;
+    }
     if (!append) setup->pems().start_over(file);
     return {};
 }

@@ -84,6 +84,7 @@ class Connection final : public ConnectionEvents {
     void ready(int fd) override;
     void dialled(const std::shared_ptr<Cancellation>& attempt, Result<UniqueFd> outcome) override;
     void dial_timed_out() override;
+    void continue_handshake() override;
     void handshake_timed_out() override;
     void channel_changed() override;
 
@@ -95,6 +96,7 @@ class Connection final : public ConnectionEvents {
     void rearm();
 
     const Services& services_;
+    const std::shared_ptr<const Policy> policy_;
 
     std::mutex lock_;  // guards all below
     Endpoint endpoint_;

@@ -10,6 +10,20 @@ void Connection::ready(int fd) {
     Setup* setup = endpoint_.setup();
     if (setup == nullptr || setup->handshake() == nullptr) return;
     setup->handshake()->fired(fd);
+    if (setup->handshake()->is_slow()) {
+        return services_.background.run(owner().uid, [weak = weak_from_this()] {
+            if (const auto events = weak.lock()) events->continue_handshake();
+        });
+    }
+    if (auto outcome = endpoint_.continue_handshake()) ctl_.finish(std::move(*outcome), answers);
+    rearm();
+}
+
+void Connection::continue_handshake() {
+    Answers answers;
+    const std::scoped_lock guard(lock_);
+    Setup* setup = endpoint_.setup();
+    if (setup == nullptr || setup->handshake() == nullptr) return;
     if (auto outcome = endpoint_.continue_handshake()) ctl_.finish(std::move(*outcome), answers);
     rearm();
 }

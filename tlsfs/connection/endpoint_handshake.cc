@@ -14,6 +14,7 @@ Result<Progress> Endpoint::begin_handshake(Role role, const std::string& name) {
     }
     if (facts_.trial) return Progress::done;
     if (kernel_) kernel_->busy();
+    if (setup_->handshake()->is_slow()) return Progress::waiting;  // for a thread that may wait
     const auto outcome = continue_handshake();
     if (!outcome) return Progress::waiting;
     if (!*outcome) return tl::unexpected(outcome->error());

@@ -16,6 +16,7 @@ struct ConnectionEvents : Reactor::Handler, std::enable_shared_from_this<Connect
     virtual void dialled(const std::shared_ptr<Cancellation>& attempt,
                          Result<UniqueFd> outcome) = 0;
     virtual void dial_timed_out() = 0;
+    virtual void continue_handshake() = 0;  // on a thread that may wait
     virtual void handshake_timed_out() = 0;
     virtual void channel_changed() = 0;  // its look() has something new to say
 };

@@ -10,15 +10,19 @@
 namespace tlsfs {
 
 Handshake::Handshake(const Services& services, ConnectionEvents& events, Facts& facts,
-                     std::unique_ptr<RecordStream> stream, bool keep_secrets)
-    : services_(services), facts_(facts), events_(events), stream_(std::move(stream)) {
+                     std::unique_ptr<RecordStream> stream, Terms terms)
+    : services_(services),
+      facts_(facts),
+      events_(events),
+      stream_(std::move(stream)),
+      terms_(terms) {
     const ByteStream& transport = stream_->transport();
     read_watch_ = Reactor::Watch(services_.reactor, transport.read_fd(), events.weak_from_this());
     if (!transport.one_fd()) {
         write_watch_ =
             Reactor::Watch(services_.reactor, transport.write_fd(), events.weak_from_this());
     }
-    if (keep_secrets) {
+    if (terms_.keep_secrets) {
         stream_->keep_secrets();
     } else {
         stream_->stay();
@@ -42,6 +46,11 @@ void Handshake::limit(std::chrono::milliseconds time) {
     });
 }
 
+Step Handshake::go_on() {
+    begun_to_speak_ = true;
+    return stream_->handshake();
+}
+
 void Handshake::fired(int fd) {
     if (read_watch_.fd() == fd) read_watch_.fired();
     if (write_watch_.fd() == fd) write_watch_.fired();
@@ -49,7 +58,8 @@ void Handshake::fired(int fd) {
 
 void Handshake::rearm() {
     const std::uint32_t in = stream_->accepts_input() ? std::uint32_t{EPOLLIN} : 0;
-    const std::uint32_t out = stream_->unsent() > 0 ? std::uint32_t{EPOLLOUT} : 0;
+    const bool to_send = stream_->unsent() > 0 || !begun_to_speak_;
+    const std::uint32_t out = to_send ? std::uint32_t{EPOLLOUT} : 0;
     if (stream_->transport().one_fd()) {
         read_watch_.arm(in | out);
     } else {

@@ -16,16 +16,23 @@ namespace tlsfs {
 
 class Handshake {
  public:
-    // `keep_secrets`: it may end in the kernel. Nothing is sent before go_on().
+    struct Terms {
+        bool keep_secrets = false;  // it may end in the kernel
+        bool slow = false;          // a token signs
+    };
+    // Nothing is sent before go_on().
     Handshake(const Services& services, ConnectionEvents& events, Facts& facts,
-              std::unique_ptr<RecordStream> stream, bool keep_secrets);
+              std::unique_ptr<RecordStream> stream, Terms terms);
     Handshake(const Handshake&) = delete;
     Handshake& operator=(const Handshake&) = delete;
     // One that is given up; an alert may still have to go out.
     ~Handshake();
 
     void limit(std::chrono::milliseconds time);
-    [[nodiscard]] Step go_on() { return stream_->handshake(); }
+    // Waits for the signature where keys are in tlskeyd (io/key_client). A slow one is for a
+    // background thread of the connection's user; what else wants the connection waits with it.
+    [[nodiscard]] Step go_on();
+    [[nodiscard]] bool is_slow() const { return terms_.slow; }
     void fired(int fd);  // the transport is ready
     void rearm();
 
@@ -42,6 +49,8 @@ class Handshake {
     Facts& facts_;
     ConnectionEvents& events_;
     std::unique_ptr<RecordStream> stream_;
+    const Terms terms_;
+    bool begun_to_speak_ = false;
     Reactor::Watch read_watch_, write_watch_;
     std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
     Reactor::TimerId timer_ = 0;

@@ -60,6 +60,8 @@ Result<std::unique_ptr<Tls>> Setup::prepare_tls(Role role, const std::string& na
     if (const auto good = pems_.check(); !good) return tl::unexpected(good.error());
     auto terms = services_.contexts.get(settings_, role, facts_.owner.uid);
     if (!terms) return tl::unexpected(terms.error());
+    if (transport_.valid()) terms->signing.peer = transport_.remote();
+    slow_ = terms->is_slow();
     return Tls::create(std::move(*terms), services_.contexts.sessions(), name);
 }
 
@@ -72,7 +74,8 @@ Result<> Setup::begin_handshake(Role role, const std::string& name, bool keep_se
     tell_facts(role, name);
     handshake_ = std::make_unique<Handshake>(
         services_, events_, facts_,
-        std::make_unique<RecordStream>(std::move(transport_), std::move(*tls)), keep_secrets);
+        std::make_unique<RecordStream>(std::move(transport_), std::move(*tls)),
+        Handshake::Terms{keep_secrets, slow_});
     transport_ = {};
     handshake_->limit(std::max(settings_.timeout - dial_time_, milliseconds{1}));
     return {};

@@ -66,6 +66,7 @@ class Setup {
     ByteStream plain_;      // said before the handshake is over
     Dialling dialling_;
     std::chrono::milliseconds dial_time_{0};  // the handshake has so much less
+    bool slow_ = false;                       // a token is to sign
     std::unique_ptr<Handshake> handshake_;
 };
 

@@ -71,6 +71,19 @@ Problem set_client_verify(Words words, Config& config) {
     return {};
 }
 
+Problem set_keys(Words words, Config& config) {
+    const std::string& word = words.front();
+    if (word != "any" && word != "identities-only") {
+        return fmt::format("'{}' is neither any nor identities-only", word);
+    }
+    config.policy.identities_only = word == "identities-only";
+    return {};
+}
+
+Problem set_keys_socket(Words words, Config& config) {
+    return take_path(words.front(), config.policy.key_socket);
+}
+
 Problem set_trust_file(Words words, Config& config) {
     return take_path(words.front(), config.policy.trust.file);
 }
@@ -137,6 +150,8 @@ constexpr std::array kKeys{
     KeyEntry{"minimum-version", 1, set_minimum_version},
     KeyEntry{"ciphers", 1, set_ciphers},
     KeyEntry{"client-verify", kAnyNumber, set_client_verify},
+    KeyEntry{"keys", 1, set_keys},
+    KeyEntry{"keys-socket", 1, set_keys_socket},
     KeyEntry{"trust-file", 1, set_trust_file},
     KeyEntry{"trust-directory", 1, set_trust_directory},
     KeyEntry{"crl", 1, set_crl},
@@ -147,19 +162,6 @@ constexpr std::array kKeys{
     KeyEntry{"idle-exit", 1, set_idle_exit},
     KeyEntry{"log-level", 1, set_log_level},
 };
-
-std::string_view without_comment(std::string_view line) {
-    bool quoted = false;
-    char before = ' ';
-    for (std::size_t i = 0; i < line.size(); ++i) {
-        if (line[i] == '\'') quoted = !quoted;
-        if (line[i] == '#' && !quoted && (before == ' ' || before == '\t')) {
-            return line.substr(0, i);
-        }
-        before = line[i];
-    }
-    return line;
-}
 
 bool is_control(char c) {
     const auto byte = static_cast<unsigned char>(c);

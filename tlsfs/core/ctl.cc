@@ -10,6 +10,7 @@
 #include <span>
 
 #include "core/bounds.h"
+#include "core/key_message.h"
 #include "core/number.h"
 
 namespace tlsfs {
@@ -257,6 +258,18 @@ Result<> choose_engine(Words words, Choices& choices) {
     return set(choices.engine, parse_engine(words[0]));
 }
 
+Result<> choose_identities(Words words, Choices& choices) {
+    for (const std::string& word : words) {
+        if (is_identity_name(word)) continue;
+        return invalid(
+            fmt::format("identity '{}': a name has letters, digits, '.', '_' and '-', {} "
+                        "at most, and begins with a letter or digit",
+                        word, kMaxIdentityName));
+    }
+    choices.identities.assign(words.begin(), words.end());
+    return {};
+}
+
 Result<Command> parse_client(Words words) {
     if (words.empty()) return command::Client{};
     // RFC 1035 section 2.3.4: a name has at most 255 bytes.
@@ -299,6 +312,7 @@ constexpr std::array kVerbs{
     VerbEntry{"idle", 1, 1, choose_idle, kLiving},
     VerbEntry{"session", 1, 1, choose_session, kBefore},
     VerbEntry{"engine", 1, 1, choose_engine, kBefore},
+    VerbEntry{"identity", 1, kMaxIdentities, choose_identities, kBefore},
     VerbEntry{"client", 0, 1, parse_client, kBefore},
     VerbEntry{"server", 0, 0, parse_bare<command::Server>, kBefore},
     VerbEntry{"keyupdate", 0, 0, parse_bare<command::KeyUpdate>, kWritable},
@@ -355,6 +369,19 @@ Result<std::vector<std::string>> split_words(std::string_view line) {
     }
     if (quoted) return invalid("a quote is open at the end of the line");
     return words;
+}
+
+std::string_view without_comment(std::string_view line) {
+    bool quoted = false;
+    char before = ' ';
+    for (std::size_t i = 0; i < line.size(); ++i) {
+        if (line[i] == '\'') quoted = !quoted;
+        if (line[i] == '#' && !quoted && (before == ' ' || before == '\t')) {
+            return line.substr(0, i);
+        }
+        before = line[i];
+    }
+    return line;
 }
 
 Result<ParsedLine> parse_line(std::string_view line, const Choices& now) {

@@ -7,12 +7,15 @@
 
 #include <array>
 #include <cstdlib>
+#include <tuple>
 #include <utility>
 
 #include "core/status.h"
 
 namespace tlsfs {
 namespace {
+
+using namespace std::chrono_literals;
 
 struct LevelEntry {
     std::string_view word;
@@ -43,7 +46,8 @@ std::optional<LogLevel> parse_log_level(std::string_view word) {
     return std::nullopt;
 }
 
-Log::Log(int fd) : fd_(fd), prefixed_(is_journal(fd)) {}
+Log::Log(int fd, std::string program)
+    : program_(std::move(program)), fd_(fd), prefixed_(is_journal(fd)) {}
 
 void Log::use_journal(UniqueFd stream) {
     const std::scoped_lock guard(lock_);
@@ -55,7 +59,12 @@ void Log::use_journal(UniqueFd stream) {
 void Log::say(LogLevel level, const std::string& text) {
     if (!wants(level)) return;
     const std::scoped_lock guard(lock_);
-    write_line(level, text);
+    std::ignore = write_line(level, text, 0ms);
+}
+
+bool Log::record(LogLevel level, const std::string& text) {
+    const std::scoped_lock guard(lock_);
+    return write_line(level, text, kPatience);
 }
 
 void Log::say_for(uid_t user, LogLevel level, const std::string& text) {
@@ -64,20 +73,24 @@ void Log::say_for(uid_t user, LogLevel level, const std::string& text) {
     RateBound& bound = wants(LogLevel::debug) ? debugging_bound_ : bound_;
     const auto left_out = bound.admit(user, RateBound::Clock::now());
     if (!left_out) return;
-    if (*left_out == 0) return write_line(level, text);
-    write_line(level, fmt::format("({} lines on account of user {} were left out) {}", *left_out,
-                                  user, text));
+    const std::string before =
+        *left_out == 0
+            ? ""
+            : fmt::format("({} lines on account of user {} were left out) ", *left_out, user);
+    std::ignore = write_line(level, before + text, 0ms);
 }
 
 // One write a line: so the lines of several threads stay whole.
-void Log::write_line(LogLevel level, const std::string& text) const {
-    if (fd_ < 0) return;
+bool Log::write_line(LogLevel level, const std::string& text,
+                     std::chrono::milliseconds patience) const {
+    if (fd_ < 0) return true;
     const int priority = kLevels.at(static_cast<std::size_t>(level)).priority;
-    const std::string head = prefixed_ ? fmt::format("<{}>", priority) : "tlsfs: ";
+    const std::string head = prefixed_ ? fmt::format("<{}>", priority) : program_ + ": ";
     const std::string line = head + printable(text.substr(0, kMaxLine)) + "\n";
     pollfd room{fd_, POLLOUT, 0};
-    if (poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0) return;
-    [[maybe_unused]] const ssize_t written = write(fd_, line.data(), line.size());
+    const int wait = static_cast<int>(patience.count());
+    if (poll(&room, 1, wait) != 1 || (room.revents & POLLOUT) == 0) return false;
+    return write(fd_, line.data(), line.size()) == static_cast<ssize_t>(line.size());
 }
 
 }  // namespace tlsfs

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -29,7 +30,7 @@ class Log {
 
     // To `fd`, which is not closed; -1: to nobody. If it is the journal's, as JOURNAL_STREAM says,
     // lines have the prefixes of sd-daemon(3).
-    explicit Log(int fd = STDERR_FILENO);
+    explicit Log(int fd = STDERR_FILENO, std::string program = "tlsfs");
 
     void set_level(LogLevel level) { level_ = level; }
     [[nodiscard]] bool wants(LogLevel level) const { return level <= level_; }
@@ -38,6 +39,8 @@ class Log {
     void use_journal(UniqueFd stream);
 
     void say(LogLevel level, const std::string& text);
+    // What must not be lost, at any level: waits a second for the reader. False: it is lost.
+    [[nodiscard]] bool record(LogLevel level, const std::string& text);
     // On a user's account: they can cause as many lines as they like, and some are left out.
     void say_for(uid_t user, LogLevel level, const std::string& text);
 
@@ -47,8 +50,13 @@ class Log {
     static constexpr RateBound::Rate kEach{50, 5}, kAll{500, 50};
     static constexpr RateBound::Rate kEachDebugging{1000, 500}, kAllDebugging{10000, 5000};
 
-    void write_line(LogLevel level, const std::string& text) const;
+    static constexpr std::chrono::milliseconds kPatience{1000};  // of record()
 
+    // False: it could not be written in that time.
+    bool write_line(LogLevel level, const std::string& text,
+                    std::chrono::milliseconds patience) const;
+
+    const std::string program_;
     std::atomic<LogLevel> level_ = LogLevel::warning;
     std::mutex lock_;  // guards all below; the innermost
     int fd_;

@@ -51,6 +51,9 @@ Result<> permits(const Policy& policy, const Choices& choices) {
 
 Result<> permits(const Policy& policy, const Settings& settings, Role role) {
     if (auto chosen = permits(policy, settings); !chosen) return chosen;
+    if (!settings.key.empty()) {
+        if (auto own = permits_own_key(policy, "key"); !own) return own;
+    }
     if (role == Role::server) return {};  // a server may serve anybody
     const Mode mode = verify_mode(settings, Role::client);
     if (policy.client_verify.contains(mode)) return {};
@@ -60,6 +63,11 @@ Result<> permits(const Policy& policy, const Settings& settings, Role role) {
 Result<> permits_dial(const Policy& policy) {
     if (policy.dial) return {};
     return forbidden("dial");
+}
+
+Result<> permits_own_key(const Policy& policy, std::string_view file) {
+    if (!policy.identities_only) return {};
+    return forbidden(fmt::format("{}: identities only", file));
 }
 
 VerifyPolicy::Mode verify_mode(const Settings& settings, Role role) {

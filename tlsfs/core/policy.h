@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <set>
 #include <string>
+#include <string_view>
 
+#include "core/key_message.h"
 #include "core/result.h"
 #include "core/settings.h"
 
@@ -36,6 +38,8 @@ struct Policy {
     std::set<Mode> client_verify{Mode::system, Mode::ca, Mode::pin, Mode::none};
     std::chrono::milliseconds max_timeout{kMaxTimeout};
     bool dial = true;
+    bool identities_only = false;  // no keys of users' own
+    std::string key_socket{kUsualKeySocket};
     TrustStore trust;
     Limits limits;
 };
@@ -50,6 +54,9 @@ struct Policy {
 [[nodiscard]] Result<> permits(const Policy& policy, const Settings& settings, Role role);
 // The same when the companion is asked to dial.
 [[nodiscard]] Result<> permits_dial(const Policy& policy);
+
+// EACCES where users may have no `cert` and `key` of their own.
+[[nodiscard]] Result<> permits_own_key(const Policy& policy, std::string_view file);
 
 // How the peer is verified if the handshake begins with these settings; never `unset`.
 [[nodiscard]] VerifyPolicy::Mode verify_mode(const Settings& settings, Role role);

@@ -55,6 +55,7 @@ struct Choices {
     std::chrono::milliseconds idle{0};  // hang up when nothing has moved for so long; 0: never
     bool session_cache = true;
     EngineChoice engine = EngineChoice::automatic;
+    std::vector<std::string> identities;  // whose keys are in tlskeyd; in place of cert and key
 };
 
 // What was written to the files of these names: PEM text.

@@ -233,7 +233,7 @@ Result<> set_alpn(TlsContext& context) {
 // Names every setting, so that one that is forgotten here does not compile.
 std::string policy_id(const Settings& settings, Role role, uid_t owner, std::string_view trust) {
     const auto& [min_version, max_version, ciphers, groups, alpn, verify, allow, timeout, idle,
-                 session_cache, engine] = static_cast<const Choices&>(settings);
+                 session_cache, engine, identities] = static_cast<const Choices&>(settings);
     const auto& [ca, cert, key] = static_cast<const Pems&>(settings);
     std::ignore = std::tie(timeout, idle, engine);  // no affair of a context's
     Sha256 digest;
@@ -248,6 +248,8 @@ std::string policy_id(const Settings& settings, Role role, uid_t owner, std::str
         digest.add(fmt::format("{}", static_cast<int>(rule.kind)));
         digest.add(rule.pattern);
     }
+    digest.add("identities");
+    for (const std::string& name : identities) digest.add(name);
     digest.add("pins");
     for (const Pin& pin : verify.pins) {
         digest.add(pin.of == Pin::Of::certificate ? "sha256" : "spki");
@@ -509,8 +511,9 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
     if (role == Role::client) {
         keep_new_sessions(ssl);
     } else {
-        if (SSL_CTX_get0_certificate(ssl) == nullptr)
-            return failure(EINVAL, "server: no cert was written");
+        if (SSL_CTX_get0_certificate(ssl) == nullptr && settings.identities.empty()) {
+            return failure(EINVAL, "server: no cert was written, and no identity named");
+        }
         SSL_CTX_set_tlsext_servername_callback(ssl, accept_any_name);
         // For clients of TLS 1.2 without tickets; all others get tickets.
         SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_SERVER);
@@ -523,8 +526,34 @@ Result<std::shared_ptr<TlsContext>> ContextCache::build(const Settings& settings
     return context;
 }
 
+bool Terms::is_slow() const {
+    return std::ranges::any_of(identities,
+                               [](const SharedIdentity& identity) { return identity->slow; });
+}
+
+Result<> ContextCache::get_identities(const Settings& settings, Role role, uid_t owner,
+                                      Terms& terms) {
+    if (!settings.cert.empty() || !settings.key.empty()) {
+        return failure(EINVAL, "an identity was named, and a cert or key was written");
+    }
+    for (const std::string& name : settings.identities) {
+        auto found = identities_.find(name, role, owner);
+        if (!found) return tl::unexpected(found.error());
+        terms.identities.push_back(std::move(*found));
+    }
+    terms.signing.client = &identities_.client();
+    terms.signing.role = role;
+    terms.signing.owner = owner;
+    return {};
+}
+
 Result<Terms> ContextCache::get(const Settings& settings, Role role, uid_t owner) {
     Terms terms;
+    if (!settings.identities.empty()) {
+        if (auto got = get_identities(settings, role, owner, terms); !got) {
+            return tl::unexpected(got.error());
+        }
+    }
     auto context = get_context(settings, role, owner);
     if (!context) return tl::unexpected(context.error());
     terms.context = std::move(*context);

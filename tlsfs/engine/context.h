@@ -17,6 +17,7 @@
 #include "core/policy.h"
 #include "core/result.h"
 #include "core/settings.h"
+#include "engine/identity.h"
 #include "engine/openssl_ptr.h"
 #include "engine/session_cache.h"
 
@@ -38,6 +39,11 @@ struct TlsContext {
 struct Terms {
     std::shared_ptr<const TlsContext> context;
     SharedKey key;  // of the context's certificate, if it has one; wiped when nobody holds it
+    std::vector<SharedIdentity> identities;  // in the place of both
+    SigningTerms signing;                    // with those
+
+    // A signature may take long: somebody else's thread must not wait for it.
+    [[nodiscard]] bool is_slow() const;
 };
 
 // EINVAL and a text that names the first element OpenSSL does not know.
@@ -65,6 +71,10 @@ class ContextCache {
     // anew.
     void set_trust(TrustStore trust);
 
+    // Where tlskeyd is.
+    void set_key_socket(std::string path) { identities_.set_socket(std::move(path)); }
+
+    // Asks tlskeyd where `settings` name identities.
     [[nodiscard]] Result<Terms> get(const Settings& settings, Role role, uid_t owner);
     SessionCache& sessions() { return sessions_; }
 
@@ -103,7 +113,11 @@ class ContextCache {
 
     [[nodiscard]] Trust trust_now();
 
+    [[nodiscard]] Result<> get_identities(const Settings& settings, Role role, uid_t owner,
+                                          Terms& terms);
+
     SessionCache sessions_;
+    Identities identities_;
     const std::chrono::seconds life_;
 
     std::mutex lock_;  // guards all below

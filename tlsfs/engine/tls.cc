@@ -103,6 +103,14 @@ struct TlsCallbacks {
         }
     }
 
+    // When the peer's hello, or its wish for a certificate, is known.
+    static int show_identity(SSL* ssl, void* argument) try {
+        auto& tls = *static_cast<Tls*>(argument);
+        return use_identity(ssl, choose_identity(ssl, tls.identities_), tls.signing_) ? 1 : 0;
+    } catch (const std::bad_alloc&) {
+        return 0;
+    }
+
     static void log_key(const SSL* ssl, const char* line) {
         auto& tls = *static_cast<Tls*>(SSL_get_ex_data(ssl, tls_index()));
         if (tls.keep_secrets_) tls.secrets_.note(line);
@@ -171,6 +179,7 @@ Result<std::unique_ptr<Tls>> Tls::create(Terms terms, SessionCache& sessions,
                                          const std::string& name) {
     std::unique_ptr<Tls> tls(new Tls(std::move(terms.context), sessions));
     if (auto set = tls->use_key(std::move(terms.key)); !set) return tl::unexpected(set.error());
+    tls->use_identities(std::move(terms.identities), std::move(terms.signing));
     if (tls->context_->role == Role::server) return tls;
     if (auto set = tls->set_name(without_final_dot(name)); !set) return tl::unexpected(set.error());
     tls->offer_session();
@@ -184,11 +193,19 @@ Result<> Tls::use_key(SharedKey key) {
     return tl::unexpected(take_openssl_error("key", EINVAL));
 }
 
+void Tls::use_identities(std::vector<SharedIdentity> identities, SigningTerms signing) {
+    if (identities.empty()) return;
+    identities_ = std::move(identities);
+    signing_ = std::move(signing);
+    SSL_set_cert_cb(ssl_.get(), TlsCallbacks::show_identity, this);
+}
+
 // After the handshake nothing more is signed: nobody renegotiates, and a client offers no
 // post-handshake authentication.
 void Tls::forget_key() {
     SSL_certs_clear(ssl_.get());
     key_.reset();
+    identities_.clear();
 }
 
 Result<> Tls::set_name(const std::string& name) {
@@ -231,6 +248,7 @@ Step Tls::judge(int returned, const char* what) {
     }
     Error error = take_openssl_error(what, ECONNRESET);
     if (check_.refusal) error = *check_.refusal;
+    if (signing_.failure) error = *signing_.failure;
     return {Step::Outcome::failed, 0, std::move(error)};
 }
 

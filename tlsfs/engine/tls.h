@@ -115,6 +115,7 @@ class Tls {
 
     Tls(std::shared_ptr<const TlsContext> context, SessionCache& sessions);
     [[nodiscard]] Result<> use_key(SharedKey key);
+    void use_identities(std::vector<SharedIdentity> identities, SigningTerms signing);
     [[nodiscard]] Result<> set_name(const std::string& name);
     void offer_session();
     [[nodiscard]] Step judge(int returned, const char* what);
@@ -123,6 +124,8 @@ class Tls {
 
     std::shared_ptr<const TlsContext> context_;
     SharedKey key_;  // until the handshake is over, for others that want the same one meanwhile
+    std::vector<SharedIdentity> identities_;  // as long
+    SigningTerms signing_;
     SessionCache& sessions_;
     std::string session_key_;
     std::time_t verified_until_ = 0;  // of the session that was offered

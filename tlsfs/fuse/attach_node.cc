@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "attach/bind.h"
 #include "core/unique_fd.h"
+#include "io/bind.h"
 
 namespace tlsfs {
 namespace {

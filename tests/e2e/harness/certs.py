@@ -51,7 +51,12 @@ RSA = ["-newkey", "rsa:2048"]
 LEAVES = {
     "good": (GOOD, EC, []),
     "rsa": (GOOD, RSA, []),
+    "rsa4096": (GOOD, ["-newkey", "rsa:4096"], []),
+    "p384": (GOOD, ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"], []),
+    "p521": (GOOD, ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-521"], []),
+    "ed25519": (GOOD, ["-newkey", "ed25519"], []),
     "second": ("DNS:second.test", EC, []),
+    "second-rsa": ("DNS:second.test", RSA, []),
     "ip": ("IP:127.0.0.1,IP:::1", EC, []),
     "expired": (GOOD, EC, ["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"]),
     "future": (GOOD, EC, ["-startdate", "20980101000000Z", "-enddate", "20990101000000Z"]),

@@ -17,7 +17,8 @@ TIMEOUT = float(os.environ.get("E2E_PATIENCE", "30"))
 # What only shows in bulk is tried with less of it on a slow machine.
 SCALE = float(os.environ.get("E2E_SCALE", "1"))
 
-PROGRAMS = {"tlsfs": "tlsfs/tlsfs", "tlsclient": "cmd/tlsclient", "tlssrv": "cmd/tlssrv", "tlstunnel": "cmd/tlstunnel", "tlsstat": "cmd/tlsstat"}
+PROGRAMS = {"tlsfs": "tlsfs/tlsfs", "tlsclient": "cmd/tlsclient", "tlssrv": "cmd/tlssrv", "tlstunnel": "cmd/tlstunnel", "tlsstat": "cmd/tlsstat",
+            "tlskeyd": "tlsfs/keys/tlskeyd"}
 
 
 def scaled(count):

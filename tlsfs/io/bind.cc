@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "attach/bind.h"
+#include "io/bind.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
