@@ -120,8 +120,11 @@ void IdentityDirectory::take(const std::string& name, Loaded loaded) {
     log_.say(LogLevel::info,
              fmt::format("identity {} is {}", name, had_one ? "read anew" : "there"));
     for (const std::string& user : entry.identity->users.unknown()) {
-        log_.say(LogLevel::warning,
-                 fmt::format("identity {}: there is no user '{}' now", name, user));
+        log_.say(
+            LogLevel::info,
+            fmt::format("identity {}: there is no user '{}' now; only a dynamic one that comes "
+                        "will be known",
+                        name, user));
     }
 }
 

@@ -2,6 +2,7 @@
 #include "keys/users.h"
 
 #include <pwd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -12,17 +13,30 @@
 namespace tlsfs::keys {
 namespace {
 
+bool is_dynamic(uid_t uid) {
+    return uid >= Users::kFirstDynamic && uid <= Users::kLastDynamic;
+}
+
+// Where systemd keeps a dynamic user's number, for machines without its name service module.
+std::optional<uid_t> look_up_dynamic(const std::string& name) {
+    if (name.find('/') != std::string::npos) return {};
+    std::array<char, 16> number{};
+    const std::string link = "/run/systemd/dynamic-uid/direct:" + name;
+    const ssize_t size = readlink(link.c_str(), number.data(), number.size());
+    if (size <= 0) return {};
+    const auto uid = parse_number({number.data(), static_cast<std::size_t>(size)});
+    return uid && is_dynamic(*uid) ? uid : std::nullopt;
+}
+
 std::optional<uid_t> look_up(const std::string& name) {
     passwd entry{};
     passwd* found = nullptr;
     std::array<char, 4096> memory{};
-    if (getpwnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found) != 0) return {};
-    if (found == nullptr) return {};
-    return found->pw_uid;
-}
-
-bool is_dynamic(uid_t uid) {
-    return uid >= Users::kFirstDynamic && uid <= Users::kLastDynamic;
+    if (getpwnam_r(name.c_str(), &entry, memory.data(), memory.size(), &found) == 0 &&
+        found != nullptr) {
+        return found->pw_uid;
+    }
+    return look_up_dynamic(name);
 }
 
 }  // namespace
