@@ -798,6 +798,7 @@ class Death(Identities):
             over.set()
             for worker in workers:
                 worker.result()
+            self.assertEqual(keyd.stop(), 0)
         self.assertEqual(set(seen), {0})
 
     def test_one_that_does_not_answer_is_waited_for_so_long_and_others_go_on(self):
@@ -879,7 +880,10 @@ class Secrets(Identities):
         keyd.credential("git", "good")
         keyd.configure("git", f"cert {keyd.keys}/git.pem\nkey pkcs12:token=x?pin-value=4711\nusers *\nroles server\n")
         until(lambda: "line 2: key: neither a path nor pkcs11:" in keyd.output(), "the report")
-        keyd.configure("git", f"cert {keyd.keys}/git.pem\nkey pkcs11:token=x?pin-value=4711&pin=x%\nusers *\nroles server\n")
+        text = f"cert {keyd.keys}/git.pem\nkey pkcs11:token=x?pin-value=4711&pin=x%\nusers *\nroles server\n"
+        keyd.configure("git", text)
+        until(lambda: "git.conf: everybody can read it" in keyd.output(), "the report")
+        keyd.configure("git", text, 0o600)
         until(lambda: "no URI of PKCS #11" in keyd.output(), "the report")
         self.assertNotIn("4711", keyd.output())
 

@@ -107,7 +107,7 @@ class NamedSigner final : public Signer {
         if (!taken) return failure(EINVAL, "what is to be signed is not understood");
         SignOrder order{identity_->leaf, scheme.scheme, terms_.peer.substr(0, kMaxPeerText),
                         std::move(*taken)};
-        const auto answer =
+        auto answer =
             terms_.client->ask({terms_.role, terms_.owner, identity_->name, std::move(order)});
         if (!answer) return answer;
         return parse_signature(*answer);

@@ -18,10 +18,13 @@ std::string directory_of(const std::string& path) {
 }
 
 Result<IdentityFile> read_identity_file(const std::string& path) {
-    const auto text = read_trusted_file(path, Secrecy::open);
+    auto text = read_trusted_file(path, Secrecy::open);
     if (!text) return tl::unexpected(text.error());
     auto file = parse_identity_file({text->data(), text->size()});
     if (!file) return failure(file.error().code, path + ": " + file.error().text);
+    const bool has_pin = file->key.place.find("pin-value") != std::string::npos;
+    if (has_pin) text = read_trusted_file(path, Secrecy::secret);
+    if (!text) return tl::unexpected(text.error());
     return file;
 }
 

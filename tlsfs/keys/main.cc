@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // tlskeyd: keeps private keys and signs TLS handshakes with them. Options and wiring; tlskeyd(8).
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -98,6 +99,8 @@ Result<Listening> listen_at(const Options& options) {
         if (sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_SEQPACKET, 1, nullptr, 0) <= 0) {
             return failure(EINVAL, "what was passed is no listening Unix socket of SOCK_SEQPACKET");
         }
+        // It may be another thread that accepts who came.
+        if (fcntl(SD_LISTEN_FDS_START, F_SETFL, O_NONBLOCK) != 0) return system_failure("socket");
         return Listening{UniqueFd(SD_LISTEN_FDS_START), {}};
     }
     Listening made{UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)), {}};

@@ -125,7 +125,7 @@ bool KeyService::run_in_lane(const std::string& name, Lane::Task task) {
     return lanes_[name].run(std::move(task));
 }
 
-void KeyService::carry_out(Order order, Reply reply) {
+void KeyService::carry_out(Order order, const Reply& reply) {
     if (!order.credential->key->is_slow()) return reply(sign(order));
     const std::string name = order.identity->name;
     auto shared = std::make_shared<const Order>(std::move(order));
@@ -140,7 +140,7 @@ void KeyService::refuse(uid_t user, const std::string& name, const Error& error,
     reply(encode(error));
 }
 
-void KeyService::answer(uid_t caller, ByteView message, Reply reply) try {
+void KeyService::answer(uid_t caller, ByteView message, const Reply& reply) try {
     auto request = parse_key_request(message);
     if (!request) return refuse(caller, "?", request.error(), reply);
     const std::string name = request->identity;
@@ -153,7 +153,7 @@ void KeyService::answer(uid_t caller, ByteView message, Reply reply) try {
     }
     auto order = examine(std::move(*request), user);
     if (!order) return refuse(user, name, order.error(), reply);
-    carry_out(std::move(*order), std::move(reply));
+    carry_out(std::move(*order), reply);
 } catch (const std::system_error& shortage) {
     refuse(caller, "?", {EAGAIN, shortage.what()}, reply);
 }

@@ -34,7 +34,7 @@ class KeyService {
 
     // `caller`: who is at the other end of the socket, as the kernel says. `reply` is called once,
     // before this returns unless the key is slow. Any thread.
-    void answer(uid_t caller, ByteView message, Reply reply);
+    void answer(uid_t caller, ByteView message, const Reply& reply);
 
  private:
     // A request that may be carried out.
@@ -54,7 +54,7 @@ class KeyService {
     [[nodiscard]] Result<Bytes> found(const KeyRequest& request, uid_t user);
     [[nodiscard]] Result<Order> examine(KeyRequest request, uid_t user);
     [[nodiscard]] Result<> count(uid_t user);
-    void carry_out(Order order, Reply reply);
+    void carry_out(Order order, const Reply& reply);
     [[nodiscard]] Bytes sign(const Order& order);
     void refuse(uid_t user, const std::string& name, const Error& error, const Reply& reply);
     [[nodiscard]] bool run_in_lane(const std::string& name, Lane::Task task);

@@ -131,11 +131,11 @@ class Keyd:
         self.place(f"{name}.key", self.case.certs.text(f"{leaf}.key"), 0o600)
         self.place(f"{name}.pem", self.case.certs.text(f"{leaf}.pem"))
 
-    def configure(self, name, text):
+    def configure(self, name, text, mode=0o644):
         path = self.identities / f"{name}.conf"
         new = path.with_name(f".{name}.new")
         new.write_text(text)
-        new.chmod(0o644)
+        new.chmod(mode)
         if self.user is not None:
             self.user.own(new)
         new.rename(path)
@@ -144,7 +144,8 @@ class Keyd:
         """An identity with a credential of its own."""
         self.credential(name, leaf)
         users = f"users {users}\n" if users else ""
-        self.configure(name, f"cert {self.keys}/{name}.pem\nkey {key or f'{self.keys}/{name}.key'}\n{users}roles {roles}\n{more}")
+        self.configure(name, f"cert {self.keys}/{name}.pem\nkey {key or f'{self.keys}/{name}.key'}\n{users}roles {roles}\n{more}",
+                       0o600 if "pin-value" in (key or "") else 0o644)
 
     def has(self, name, role=SERVER, owner=0):
         try:
