@@ -356,13 +356,20 @@ class Relay(Programs):
             os.close(end)
 
 
+def answers(path):
+    """Does somebody listen at the socket?"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as guest:
+        return guest.connect_ex(str(path)) == 0
+
+
 class WithoutMountOrSockets(Programs):
     """The commands, where there is no mount, and where no network namespace can be made."""
 
     def test_a_companion_without_a_mount_serves_them(self):
         path = self.dir / "socket"
         companion = self.spawn([program("tlsfs"), "-f", "--ca-file", self.certs.ca, "--no-mount", path])
-        until(path.exists, "the companion listens")
+        # The name is there before anybody listens.
+        until(lambda: answers(path), "the companion listens")
         os.environ["TLSFS"] = str(path)
         server = self.listener("cat")
         for program_words in ((), ("sh", "-c", "echo there; exec 1>&2; read -r line; echo $line")):
