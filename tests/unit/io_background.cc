@@ -21,9 +21,8 @@ constexpr uid_t kOne = 1000, kOther = 1001;
 TEST_CASE("background: two tasks at once have two threads, also where one thread is idle") {
     for (int round = 0; round < 10; ++round) {
         Background background;
-        background.start();  // one idle thread
         std::promise<void> warm, release, ran;
-        background.run(kOne, [&] { warm.set_value(); });
+        background.run(kOne, [&] { warm.set_value(); });  // makes the one thread there is
         warm.get_future().wait();
         std::this_thread::sleep_for(std::chrono::milliseconds{20});  // its thread is idle again
         const auto gate = release.get_future().share();
