@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// How the companion exits: tlsfs(8).
+// How tlsfs(8) and tlskeyd(8) exit.
 #pragma once
 
 namespace tlsfs {
 
 inline constexpr int kExitUsage = 100;   // the command line or the configuration is wrong
-inline constexpr int kExitSystem = 111;  // it could not mount or serve
+inline constexpr int kExitSystem = 111;  // it could not mount, listen or serve
 
 }  // namespace tlsfs

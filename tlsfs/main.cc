@@ -20,6 +20,7 @@
 #include "engine/wiping_memory.h"
 #include "exit_codes.h"
 #include "fuse/server.h"
+#include "service_signals.h"
 
 namespace {
 
@@ -117,15 +118,6 @@ void raise_descriptor_limit() {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-sigset_t block_signals() {
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    signal(SIGPIPE, SIG_IGN);
-    return set;
-}
-
 // SIGHUP: what is wrong changes nothing.
 void reload(const tlsfs::Overrides& said, tlsfs::Configuration& now, tlsfs::Service& server,
             tlsfs::Log& log) {
@@ -201,7 +193,7 @@ void prepare_mount_point(std::string& mount_point) {
 
 int serve(const Options& options, tlsfs::Configuration now, tlsfs::Daemon& daemon,
           tlsfs::Log& log) {
-    const sigset_t signals = block_signals();
+    const sigset_t signals = tlsfs::block_service_signals();
     auto server = options.no_mount.empty() ? start_mount(options, log) : start_socket(options, log);
     if (!server) return fail(server.error(), log);
     daemon.ready();

@@ -6,18 +6,9 @@
 
 #include "attach/guest.h"
 #include "attach/packet.h"
+#include "io/peer_user.h"
 
 namespace tlsfs {
-namespace {
-
-std::optional<uid_t> connected_by(int fd) {
-    ucred peer{};
-    socklen_t size = sizeof peer;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
-    return peer.uid;
-}
-
-}  // namespace
 
 Result<UniqueFd> AttachFront::make_socket() {
     UniqueFd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -103,7 +94,7 @@ void AttachFront::ready(int) {
 
 // Needs lock_.
 void AttachFront::welcome(UniqueFd fd) {
-    const auto user = connected_by(fd.get());
+    const auto user = peer_user(fd.get());
     if (!user) return background_.close(geteuid(), std::move(fd));
     if (const auto admitted = admit(*user); !admitted) {
         (void)send_packet(fd.get(), failure_text(admitted.error()));  // it may have gone already

@@ -2,9 +2,9 @@
 // A connection, as the fronts see it: what its ctl, its data and its small files do, and how long
 // it lives.
 //
-// What it consists of: ctl (the lines) over endpoint, which is first a setup and then a
-// channel. One lock guards all of it and nothing waits under it. Order: this
-// lock, then the one of DataStream, then the relay's.
+// What it consists of: ctl (the lines) over endpoint, which is first a setup and then a channel.
+// One lock guards all of it. Nothing waits under it but a handshake whose key is in tlskeyd
+// (connection/handshake). Order: this lock, then the one of DataStream, then the relay's.
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,6 @@
 #include "connection/given_stream.h"
 
 namespace tlsfs {
-
 namespace {
 
 Choices without_pems(const Choices& chosen) {

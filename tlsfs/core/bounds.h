@@ -13,13 +13,14 @@ inline constexpr std::size_t kCtlLine = 4096;   // bytes, without the newline
 inline constexpr std::size_t kCtlLines = 64;    // of one write
 inline constexpr std::size_t kListNames = 128;  // in `ciphers` and in `groups`
 inline constexpr std::size_t kAllowRules = 64;
+inline constexpr std::size_t kIdentities = 16;  // that one connection names
 
 // PEM
 inline constexpr std::size_t kPem = 1U << 20U;        // bytes of ca, cert or key
 inline constexpr std::size_t kChain = 32;             // certificates in cert
 inline constexpr std::size_t kAuthorities = 512;      // certificates in ca
 inline constexpr std::size_t kRevocationLists = 512;  // in ca
-inline constexpr int kMinRsaBits = 2048;              // of our own key
+inline constexpr int kMinRsaBits = 2048;              // of our own key, in tlskeyd too
 inline constexpr int kMaxRsaBits = 8192;              // of ours and of the peer's
 
 // What a peer may send without any data between: KeyUpdates, session tickets and HelloRequests.

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "core/ctl.h"
+#include "core/key_lines.h"
 #include "core/number.h"
 #include "core/status.h"
 
@@ -16,8 +17,6 @@ namespace tlsfs {
 namespace {
 
 using Words = std::span<const std::string>;
-using Problem = std::optional<std::string>;  // what is wrong with a value
-using Apply = Problem (*)(Words, Config&);
 
 std::optional<std::size_t> number(const std::string& word, std::size_t min, std::size_t max) {
     std::size_t value = 0;
@@ -34,20 +33,8 @@ Problem take_number(const std::string& word, std::size_t min, std::size_t max, s
     return {};
 }
 
-Problem take_path(const std::string& word, std::string& into) {
-    // The companion's own working directory is another than the administrator's.
-    if (!word.starts_with('/')) return fmt::format("'{}' does not begin with /", word);
-    into = word;
-    return {};
-}
-
 Problem set_minimum_version(Words words, Config& config) {
-    const std::string& word = words.front();
-    if (word != "1.2" && word != "1.3") {
-        return fmt::format("'{}' is neither 1.2 nor 1.3", word);
-    }
-    config.policy.min_version = word == "1.3" ? TlsVersion::tls13 : TlsVersion::tls12;
-    return {};
+    return take_version(words.front(), config.policy.min_version);
 }
 
 Problem set_ciphers(Words words, Config& config) {
@@ -139,52 +126,36 @@ Problem set_log_level(Words words, Config& config) {
     return {};
 }
 
-struct KeyEntry {
-    std::string_view name;
-    std::size_t max_words;
-    Apply apply;
-};
-
 // The keys, in the order of tlsfs.conf(5).
+using ConfigKey = KeyEntry<Config>;
 constexpr std::array kKeys{
-    KeyEntry{"minimum-version", 1, set_minimum_version},
-    KeyEntry{"ciphers", 1, set_ciphers},
-    KeyEntry{"client-verify", kAnyNumber, set_client_verify},
-    KeyEntry{"keys", 1, set_keys},
-    KeyEntry{"keys-socket", 1, set_keys_socket},
-    KeyEntry{"trust-file", 1, set_trust_file},
-    KeyEntry{"trust-directory", 1, set_trust_directory},
-    KeyEntry{"crl", 1, set_crl},
-    KeyEntry{"dial", 1, set_dial},
-    KeyEntry{"max-timeout", 1, set_max_timeout},
-    KeyEntry{"max-connections", 1, set_max_connections},
-    KeyEntry{"max-per-user", 1, set_max_per_user},
-    KeyEntry{"idle-exit", 1, set_idle_exit},
-    KeyEntry{"log-level", 1, set_log_level},
+    ConfigKey{"minimum-version", 1, set_minimum_version},
+    ConfigKey{"ciphers", 1, set_ciphers},
+    ConfigKey{"client-verify", kAnyNumber, set_client_verify},
+    ConfigKey{"keys", 1, set_keys},
+    ConfigKey{"keys-socket", 1, set_keys_socket},
+    ConfigKey{"trust-file", 1, set_trust_file},
+    ConfigKey{"trust-directory", 1, set_trust_directory},
+    ConfigKey{"crl", 1, set_crl},
+    ConfigKey{"dial", 1, set_dial},
+    ConfigKey{"max-timeout", 1, set_max_timeout},
+    ConfigKey{"max-connections", 1, set_max_connections},
+    ConfigKey{"max-per-user", 1, set_max_per_user},
+    ConfigKey{"idle-exit", 1, set_idle_exit},
+    ConfigKey{"log-level", 1, set_log_level},
 };
-
-bool is_control(char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return (byte < 0x20 && c != '\t') || byte == 0x7f;
-}
 
 Problem take_config_line(std::string_view line, unsigned number, Config& config) {
-    // A carriage return would become part of the last word.
-    if (std::ranges::any_of(line, is_control)) return "a control character in the line";
-    const auto words = split_words(without_comment(line));
+    if (has_control_character(line)) return "a control character in the line";
+    const auto words = split_key_line(line);
     if (!words) return words.error().text;
     if (words->empty()) return {};
     const std::string& key = words->front();
-    const auto entry = std::ranges::find(kKeys, key, &KeyEntry::name);
+    const auto entry = std::ranges::find(kKeys, key, &ConfigKey::name);
     if (entry == kKeys.end()) return fmt::format("unknown key '{}'", key);
     const auto [earlier, first] = config.lines.emplace(key, number);
     if (!first) return fmt::format("{} is set in line {} already", key, earlier->second);
-    const auto values = Words(*words).subspan(1);
-    if (values.empty()) return fmt::format("{} has no value", key);
-    if (values.size() > entry->max_words) return fmt::format("{} takes one value", key);
-    auto problem = entry->apply(values, config);
-    if (problem) return fmt::format("{}: {}", key, *problem);
-    return {};
+    return apply_key(*entry, *words, config);
 }
 
 }  // namespace

@@ -312,7 +312,7 @@ constexpr std::array kVerbs{
     VerbEntry{"idle", 1, 1, choose_idle, kLiving},
     VerbEntry{"session", 1, 1, choose_session, kBefore},
     VerbEntry{"engine", 1, 1, choose_engine, kBefore},
-    VerbEntry{"identity", 1, kMaxIdentities, choose_identities, kBefore},
+    VerbEntry{"identity", 1, bounds::kIdentities, choose_identities, kBefore},
     VerbEntry{"client", 0, 1, parse_client, kBefore},
     VerbEntry{"server", 0, 0, parse_bare<command::Server>, kBefore},
     VerbEntry{"keyupdate", 0, 0, parse_bare<command::KeyUpdate>, kWritable},
@@ -369,19 +369,6 @@ Result<std::vector<std::string>> split_words(std::string_view line) {
     }
     if (quoted) return invalid("a quote is open at the end of the line");
     return words;
-}
-
-std::string_view without_comment(std::string_view line) {
-    bool quoted = false;
-    char before = ' ';
-    for (std::size_t i = 0; i < line.size(); ++i) {
-        if (line[i] == '\'') quoted = !quoted;
-        if (line[i] == '#' && !quoted && (before == ' ' || before == '\t')) {
-            return line.substr(0, i);
-        }
-        before = line[i];
-    }
-    return line;
 }
 
 Result<ParsedLine> parse_line(std::string_view line, const Choices& now) {

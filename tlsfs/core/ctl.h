@@ -65,7 +65,4 @@ struct ParsedLine {
 // The words of a line, unquoted. EINVAL for an open quote.
 [[nodiscard]] Result<std::vector<std::string>> split_words(std::string_view line);
 
-// A # that begins a line, or follows a blank outside of quotes, begins a comment. (ctl has none.)
-[[nodiscard]] std::string_view without_comment(std::string_view line);
-
 }  // namespace tlsfs

@@ -34,7 +34,6 @@ namespace tlsfs {
 inline constexpr const char* kUsualKeySocket = "/run/tlskeyd/socket";
 
 inline constexpr std::size_t kMaxIdentityName = 64;
-inline constexpr std::size_t kMaxIdentities = 16;  // that one connection names
 inline constexpr std::size_t kMaxPeerText = 255;
 inline constexpr std::size_t kMaxChain = 64U << 10U;  // bytes of all certificates
 inline constexpr std::size_t kMaxChainLength = 16;

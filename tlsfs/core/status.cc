@@ -23,11 +23,6 @@ class Lines {
     std::string text_;
 };
 
-std::string role_word(const std::optional<Role>& role) {
-    if (!role) return {};
-    return *role == Role::client ? "client" : "server";
-}
-
 std::string verification_word(Verification verification) {
     switch (verification) {
         case Verification::unknown:
@@ -57,11 +52,15 @@ std::string printable(std::string text) {
     return text;
 }
 
+const char* role_word(Role role) {
+    return role == Role::client ? "client" : "server";
+}
+
 std::string status_text(const StatusFields& fields) {
     Lines lines;
     lines.add("State", std::string(state_name(fields.state)));
     lines.add("Engine", fields.engine);
-    lines.add("Role", role_word(fields.role));
+    lines.add("Role", fields.role ? role_word(*fields.role) : "");
     lines.add("Version", fields.version);
     lines.add("Cipher", fields.cipher);
     lines.add("Group", fields.group);

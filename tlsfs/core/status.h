@@ -38,6 +38,8 @@ struct Stats {
     std::uint64_t key_updates = 0;  // both directions
 };
 
+[[nodiscard]] const char* role_word(Role role);
+
 // `Tag: value` lines.
 [[nodiscard]] std::string status_text(const StatusFields& fields);
 

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <span>
 
+#include "engine/verify.h"
+
 namespace tlsfs {
 namespace {
 
@@ -33,8 +35,9 @@ Result<SharedIdentity> parse_identity(const std::string& name, FoundIdentity fou
         identity->chain.push_back(std::move(certificate));
     }
     X509* leaf = identity->chain.front().get();
-    unsigned size = 0;
-    X509_digest(leaf, EVP_sha256(), identity->leaf.data(), &size);
+    const auto digest = certificate_digest(leaf);
+    if (!digest) return failure(ENOMEM, fmt::format("identity {}: no digest", name));
+    identity->leaf = *digest;
     identity->certified.reset(X509_get_pubkey(leaf), OpensslFree<EVP_PKEY_free>());
     if (!identity->certified) {
         ERR_clear_error();

@@ -132,19 +132,15 @@ bool names_key(const Block& block) {
 
 }  // namespace
 
-Result<std::vector<CrlPtr>> parse_crls(const SecretBytes& pem, const char* what) {
-    return read_all<CrlPtr>(pem, what, bounds::kRevocationLists, [](BIO* bio) {
-        return PEM_read_bio_X509_CRL(bio, nullptr, nullptr, nullptr);
-    });
-}
-
 Result<Authorities> parse_authorities(const SecretBytes& pem) {
     Authorities authorities;
     auto certificates = read_certificates(pem, "ca", bounds::kAuthorities);
     if (!certificates) return tl::unexpected(certificates.error());
     if (certificates->empty()) return failure(EINVAL, "ca: no certificate in it");
     authorities.certificates = std::move(*certificates);
-    auto crls = parse_crls(pem, "ca");
+    auto crls = read_all<CrlPtr>(pem, "ca", bounds::kRevocationLists, [](BIO* bio) {
+        return PEM_read_bio_X509_CRL(bio, nullptr, nullptr, nullptr);
+    });
     if (!crls) return tl::unexpected(crls.error());
     authorities.crls = std::move(*crls);
     return authorities;

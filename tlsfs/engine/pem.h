@@ -19,8 +19,6 @@ struct Authorities {
 // Each fails with EINVAL and a text that names the cause; an empty or encrypted file is a failure.
 [[nodiscard]] Result<Authorities> parse_authorities(const SecretBytes& pem);
 [[nodiscard]] Result<std::vector<X509Ptr>> parse_chain(const SecretBytes& pem);  // leaf first
-// Perhaps none.
-[[nodiscard]] Result<std::vector<CrlPtr>> parse_crls(const SecretBytes& pem, const char* what);
 [[nodiscard]] Result<KeyPtr> parse_key(const SecretBytes& pem);
 
 // True when the text ends in a whole PEM block: the time to judge it.

@@ -17,20 +17,11 @@
 namespace tlsfs {
 namespace {
 
-using Digest = std::array<std::uint8_t, 32>;
-
-std::optional<Digest> certificate_digest(X509* leaf) {
-    Digest digest{};
-    unsigned size = 0;
-    if (X509_digest(leaf, EVP_sha256(), digest.data(), &size) != 1) return std::nullopt;
-    return digest;
-}
-
-std::optional<Digest> public_key_digest(X509* leaf) {
+std::optional<Sha256Digest> public_key_digest(X509* leaf) {
     unsigned char* der = nullptr;
     const int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(leaf), &der);
     if (size <= 0) return std::nullopt;
-    Digest digest{};
+    Sha256Digest digest{};
     const bool done = EVP_Digest(der, static_cast<std::size_t>(size), digest.data(), nullptr,
                                  EVP_sha256(), nullptr) == 1;
     OPENSSL_free(der);
@@ -223,6 +214,13 @@ void limit_session(const SSL* ssl, SSL_SESSION* session) {
     }
     const auto most = static_cast<long>(std::max<std::time_t>(left, 0));
     if (SSL_SESSION_get_timeout(session) > most) SSL_SESSION_set_timeout(session, most);
+}
+
+std::optional<Sha256Digest> certificate_digest(X509* certificate) {
+    Sha256Digest digest{};
+    unsigned size = 0;
+    if (X509_digest(certificate, EVP_sha256(), digest.data(), &size) != 1) return std::nullopt;
+    return digest;
 }
 
 std::string fingerprint(X509* certificate) {

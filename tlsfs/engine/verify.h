@@ -2,6 +2,8 @@
 // Whether a peer's certificate is accepted: chain, name, dates, revocation, thumbprints.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <ctime>
 #include <optional>
 #include <span>
@@ -38,7 +40,10 @@ void limit_session(const SSL* ssl, SSL_SESSION* session);
 // True if `leaf` has one of the thumbprints.
 [[nodiscard]] bool matches_pin(X509* leaf, const std::vector<Pin>& pins);
 
-// Lower-case hexadecimal SHA-256 of the DER certificate.
+// SHA-256 of the DER certificate; nothing where OpenSSL fails.
+using Sha256Digest = std::array<std::uint8_t, 32>;
+[[nodiscard]] std::optional<Sha256Digest> certificate_digest(X509* certificate);
+// The same in lower-case hexadecimal.
 [[nodiscard]] std::string fingerprint(X509* certificate);
 // RFC 2253, control characters escaped.
 [[nodiscard]] std::string subject(X509* certificate);

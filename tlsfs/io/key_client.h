@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The way to tlskeyd(8). A call waits for the answer: some microseconds where the key is in a file,
-// as long as the token takes where it is in one, and never longer than kPatience. Whoever calls
-// holds up what its thread serves for that time.
+// as long as the token takes where it is in one. It gives up when connecting, sending or the answer
+// takes longer than kPatience. Whoever calls holds up what its thread serves for that time.
 #pragma once
 
 #include <chrono>

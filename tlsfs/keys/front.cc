@@ -9,15 +9,10 @@
 #include <cstring>
 #include <utility>
 
+#include "io/peer_user.h"
+
 namespace tlsfs::keys {
 namespace {
-
-std::optional<uid_t> user_behind(int fd) {
-    ucred peer{};
-    socklen_t size = sizeof peer;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
-    return peer.uid;
-}
 
 // Of a thread: a message lives only until it is understood.
 Bytes& buffer() {
@@ -71,7 +66,7 @@ bool KeyFront::admit(uid_t user) {
 }
 
 void KeyFront::welcome(UniqueFd fd) {
-    const auto user = user_behind(fd.get());
+    const auto user = peer_user(fd.get());
     if (!user) return;
     std::shared_ptr<KeyGuest> guest;
     {

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "engine/pem.h"
+#include "engine/verify.h"
 #include "keys/openssl_key.h"
 #include "keys/token_key.h"
 #include "keys/tpm_key.h"
@@ -61,8 +62,9 @@ Result<> load_chain(const std::string& path, Credential& into) {
     if (!chain) return in_file(path, chain.error());
     into.chain = std::move(*chain);
     X509* leaf = certificates->front().get();
-    unsigned size = 0;
-    if (X509_digest(leaf, EVP_sha256(), into.leaf.data(), &size) != 1) throw std::bad_alloc();
+    const auto digest = certificate_digest(leaf);
+    if (!digest) throw std::bad_alloc();
+    into.leaf = *digest;
     into.certified.reset(X509_get_pubkey(leaf));
     if (!into.certified) return failure(EINVAL, path + ": a public key that is not known");
     if (auto known = check_kind(into.certified.get()); !known) return in_file(path, known.error());

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "core/ctl.h"
+#include "core/key_lines.h"
 #include "core/number.h"
 #include "core/status.h"
 
@@ -16,13 +17,6 @@ namespace tlsfs::keys {
 namespace {
 
 using Words = std::span<const std::string>;
-using Problem = std::optional<std::string>;  // what is wrong with a value
-
-Problem take_path(const std::string& word, std::string& into) {
-    if (!word.starts_with('/')) return fmt::format("'{}' does not begin with /", word);
-    into = word;
-    return {};
-}
 
 Problem set_cert(Words words, IdentityFile& file) {
     return take_path(words.front(), file.cert);
@@ -62,49 +56,33 @@ Problem set_roles(Words words, IdentityFile& file) {
 }
 
 Problem set_minimum_version(Words words, IdentityFile& file) {
-    const std::string& word = words.front();
-    if (word != "1.2" && word != "1.3") return fmt::format("'{}' is neither 1.2 nor 1.3", word);
-    file.min_version = word == "1.3" ? TlsVersion::tls13 : TlsVersion::tls12;
-    return {};
+    return take_version(words.front(), file.min_version);
 }
 
-struct KeyEntry {
-    std::string_view name;
-    std::size_t max_words;
-    Problem (*apply)(Words, IdentityFile&);
+struct IdentityKey : KeyEntry<IdentityFile> {
     bool required;
 };
 
 // In the order of tlskeyd(8).
 constexpr std::array kKeys{
-    KeyEntry{"cert", 1, set_cert, true},
-    KeyEntry{"key", 1, set_key, true},
-    KeyEntry{"users", kAnyNumber, set_users, false},
-    KeyEntry{"roles", kAnyNumber, set_roles, true},
-    KeyEntry{"minimum-version", 1, set_minimum_version, false},
+    IdentityKey{{"cert", 1, set_cert}, true},
+    IdentityKey{{"key", 1, set_key}, true},
+    IdentityKey{{"users", kAnyNumber, set_users}, false},
+    IdentityKey{{"roles", kAnyNumber, set_roles}, true},
+    IdentityKey{{"minimum-version", 1, set_minimum_version}, false},
 };
 using Seen = std::array<bool, kKeys.size()>;
 
-bool is_control(char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return (byte < 0x20 && c != '\t') || byte == 0x7f;
-}
-
 Problem take_identity_line(std::string_view line, IdentityFile& file, Seen& seen) {
-    if (std::ranges::any_of(line, is_control)) return "a control character";
-    const auto words = split_words(without_comment(line));
+    if (has_control_character(line)) return "a control character";
+    const auto words = split_key_line(line);
     if (!words) return words.error().text;
     if (words->empty()) return {};
-    const auto* const entry = std::ranges::find(kKeys, words->front(), &KeyEntry::name);
+    const auto* const entry = std::ranges::find(kKeys, words->front(), &IdentityKey::name);
     if (entry == kKeys.end()) return fmt::format("unknown key '{}'", words->front());
     bool& seen_it = seen[static_cast<std::size_t>(entry - kKeys.begin())];
     if (std::exchange(seen_it, true)) return fmt::format("{} is set already", entry->name);
-    const auto values = Words(*words).subspan(1);
-    if (values.empty()) return fmt::format("{} has no value", entry->name);
-    if (values.size() > entry->max_words) return fmt::format("{} takes one value", entry->name);
-    auto problem = entry->apply(values, file);
-    if (problem) return fmt::format("{}: {}", entry->name, *problem);
-    return {};
+    return apply_key(*entry, *words, file);
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "keys/sandbox.h"
 #include "keys/service.h"
 #include "keys/watcher.h"
+#include "service_signals.h"
 
 namespace tlsfs::keys {
 namespace {
@@ -75,15 +76,6 @@ int parse(int argc, char** argv, Options& options, Log& log) {
     make_absolute(options.socket);
     make_absolute(options.directory);
     return 0;
-}
-
-sigset_t block_signals() {
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    signal(SIGPIPE, SIG_IGN);
-    return set;
 }
 
 struct Listening {
@@ -169,7 +161,7 @@ void wait_for_end(const sigset_t& signals, Reloading& reloading) {
 }
 
 int serve(const Options& options, Log& log) {
-    const sigset_t signals = block_signals();
+    const sigset_t signals = block_service_signals();
     auto listening = listen_at(options);
     if (!listening) {
         log.say(LogLevel::error, listening.error().text);

@@ -8,12 +8,12 @@
 #include <algorithm>
 #include <array>
 
+#include "core/bounds.h"
 #include "engine/openssl_error.h"
 
 namespace tlsfs::keys {
 namespace {
 
-constexpr int kMinRsaBits = 2048, kMaxRsaBits = 8192;
 constexpr std::array<std::string_view, 6> kCurves{
     "prime256v1", "secp384r1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1",
 };
@@ -52,9 +52,9 @@ Result<> check_kind(const EVP_PKEY* key) {
     if (fits(key, SchemeKind::ed25519) || fits(key, SchemeKind::ed448)) return {};
     if (fits(key, SchemeKind::rsa_pss)) {
         const int bits = EVP_PKEY_get_bits(key);
-        if (bits >= kMinRsaBits && bits <= kMaxRsaBits) return {};
+        if (bits >= bounds::kMinRsaBits && bits <= bounds::kMaxRsaBits) return {};
         return failure(EINVAL, fmt::format("an RSA key of {} bits; it must have {} to {}", bits,
-                                           kMinRsaBits, kMaxRsaBits));
+                                           bounds::kMinRsaBits, bounds::kMaxRsaBits));
     }
     if (!fits(key, SchemeKind::ecdsa)) {
         return failure(EINVAL, "the key is neither RSA, EC, Ed25519 nor Ed448");

@@ -7,6 +7,7 @@
 #include <limits>
 #include <system_error>
 
+#include "core/status.h"
 #include "engine/openssl_ptr.h"
 #include "engine/wiping_memory.h"
 
@@ -26,10 +27,6 @@ std::vector<Bytes> known_primes() {
         primes.push_back(std::move(bytes));
     }
     return primes;
-}
-
-const char* role_word(Role role) {
-    return role == Role::server ? "server" : "client";
 }
 
 bool is_tls13(const SignedContent& content) {
