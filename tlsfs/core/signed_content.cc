@@ -26,9 +26,9 @@ bool is_hash_size(std::size_t size) {
 // All that goes before the hash, the zero byte too.
 Bytes context(Role role) {
     const std::string_view text = context_text(role);
-    Bytes bytes(kBlanks, ' ');
-    bytes.insert(bytes.end(), text.begin(), text.end());
-    bytes.push_back(0);
+    Bytes bytes(kBlanks + text.size() + 1, ' ');
+    std::ranges::copy(text, bytes.begin() + kBlanks);
+    bytes.back() = 0;
     return bytes;
 }
 
