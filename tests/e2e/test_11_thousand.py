@@ -6,7 +6,7 @@ import resource
 import signal
 from pathlib import Path
 
-from harness import Case, concurrent, engine, program, scaled
+from harness import Case, concurrent, engine, sanitized, scaled
 from harness.bulk import echo_server
 from harness.processes import descriptors, resident_kib, threads
 from harness.wait import until
@@ -95,12 +95,6 @@ class Thousand(Case):
         self.tlsfs.wait_until_empty()
         return most
 
-    @staticmethod
-    def sanitized():
-        """A sanitizer keeps freed memory for a while, so that its size says nothing."""
-        text = Path(program("tlsfs")).read_bytes()
-        return b"__asan_init" in text or b"__tsan_init" in text
-
     def measure(self):
         pid = self.tlsfs.pid  # bash has become tlsfs
         return descriptors(pid), threads(pid), resident_kib(pid)
@@ -126,7 +120,7 @@ class Thousand(Case):
             after.append(self.measure())
             print(f"descriptors, threads, KiB: before {before}, in the midst {most}, after {after[-1]}")
         until(lambda: self.measure()[1] <= before[1], f"as many threads as before, {before[1]}")
-        if not self.sanitized():
+        if not sanitized("tlsfs"):
             # The allocator needs a round or two to find its level; a leak would go on. (A sanitizer finds small ones.)
             self.assertLess(after[-1][2] - after[1][2], 24 << 10, "memory grows from round to round")
         self.assertEqual(sorted(os.listdir(self.tlsfs.path)), ["attach", "ciphers", "clone", "engines"])

@@ -34,6 +34,12 @@ def program(name):
     return str(path)
 
 
+def sanitized(name):
+    """Whether that program was built with a sanitizer: it looks into its own memory, and keeps what was freed."""
+    text = Path(program(name)).read_bytes()
+    return b"__asan_init" in text or b"__tsan_init" in text
+
+
 def helper(name):
     """The path of a program that meson built from tests/e2e/programs."""
     path = BUILD / "tests" / "e2e" / name
