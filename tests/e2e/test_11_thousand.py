@@ -4,7 +4,6 @@
 import os
 import resource
 import signal
-from pathlib import Path
 
 from harness import Case, concurrent, engine, sanitized, scaled
 from harness.bulk import echo_server
