@@ -30,7 +30,7 @@ class Many(Table):
         "quick": {"rounds": 1, "busy": [1, 10, 100, 1000],
                   "milliseconds": {"1": 400, "10": 400, "100": 400, "1000": 1200}, "idle": [2000], "idle rounds": 1,
                   "wakes": 500},
-        "smoke": {"rounds": 1, "busy": [1, 10], "milliseconds": {"1": 60, "10": 60}, "idle": [20], "idle rounds": 1,
+        "smoke": {"rounds": 1, "busy": [1, 10], "milliseconds": {"1": 600, "10": 600}, "idle": [20], "idle rounds": 1,
                   "wakes": 20},
     }
 
