@@ -6,7 +6,7 @@ import os
 import select
 import unittest
 
-from harness import Case, concurrent, engine
+from harness import Case, concurrent, engine, needs_rekey
 from harness.bulk import bulk_client, bulk_server, client_of, pattern, server_of
 from harness.certs import NAME
 from harness.device import read_exactly
@@ -14,11 +14,8 @@ from harness.peers import TLS12, TLS13, VERSIONS, client_context, server_context
 from harness.servers import gnutls_cli, gnutls_serv, s_client, s_server
 from harness.wait import until
 
-MEGABYTE = 1 << 20
+MEGABYTE =  1 << 20
 UPDATE = "TLS 1.3, Handshake [length 0005], KeyUpdate"  # as `openssl -msg` has it
-
-needs_rekey = unittest.skipUnless(engine.rekeys, "this kernel's TLS cannot change keys")
-
 
 class Tickets(Case):
     def test_any_number_of_tickets_stays_hidden(self):

@@ -6,7 +6,7 @@ import errno
 import os
 import subprocess
 
-from harness import Case
+from harness import Case, needs_rekey
 from harness.certs import NAME
 from harness.config import program
 from harness.peers import client_context, tcp_pair
@@ -97,6 +97,7 @@ class Bounds(Case):
             self.tlsfs.connection().put(name, one * most)
             self.assertRefused(name, one * (most + 1), str(most))
 
+    @needs_rekey
     def test_key_updates_in_a_row(self):
         """OpenSSL's own server sends them; data between them starts the count anew."""
         server = s_server(self, "-tls1_3", "-num_tickets", "0")
