@@ -14,8 +14,9 @@ from harness.peers import TLS12, TLS13, VERSIONS, client_context, server_context
 from harness.servers import gnutls_cli, gnutls_serv, s_client, s_server
 from harness.wait import until
 
-MEGABYTE =  1 << 20
+MEGABYTE = 1 << 20
 UPDATE = "TLS 1.3, Handshake [length 0005], KeyUpdate"  # as `openssl -msg` has it
+
 
 class Tickets(Case):
     def test_any_number_of_tickets_stays_hidden(self):
