@@ -138,12 +138,24 @@ std::optional<Message> take_message(ByteReader& reader) {
     return Message{*type, *body};
 }
 
-bool is_clients_handshake(ByteView messages, ByteView leaf) {
-    ByteReader reader(messages);
-    auto next = take_message(reader);
+// Nothing: they do not come out even.
+std::optional<std::vector<Message>> take_messages(ByteReader reader) {
+    std::vector<Message> messages;
+    while (!reader.empty()) {
+        const auto message = take_message(reader);
+        if (!message) return std::nullopt;
+        messages.push_back(*message);
+    }
+    return messages;
+}
+
+bool is_clients_handshake(ByteView bytes, ByteView leaf) {
+    const auto messages = take_messages(ByteReader(bytes));
+    if (!messages) return false;
+    auto next = messages->begin();
     ByteView last_certificates;
     for (const ExpectedMessage& expected : kOrder) {
-        if (!next || next->type != expected.type) {
+        if (next == messages->end() || next->type != expected.type) {
             if (!expected.optional) return false;
             continue;
         }
@@ -152,11 +164,9 @@ bool is_clients_handshake(ByteView messages, ByteView leaf) {
         if (hello && !begins_as_hello(next->body)) return false;
         if (next->type == message::kServerHelloDone && !next->body.empty()) return false;
         if (next->type == message::kCertificate) last_certificates = next->body;
-        const bool more = !reader.empty();
-        next = more ? take_message(reader) : std::nullopt;
-        if (more && !next) return false;
+        ++next;
     }
-    return !next && reader.empty() && begins_with(last_certificates, leaf);
+    return next == messages->end() && begins_with(last_certificates, leaf);
 }
 
 struct Builder {
