@@ -14,7 +14,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <vector>
 
 namespace tlsfs::keys {
@@ -193,7 +192,7 @@ std::vector<sock_filter> make_filter() {
         result(SECCOMP_RET_ALLOW),
         result(error_action(EPERM)),
     };
-    filter.insert(filter.end(), std::begin(rest), std::end(rest));
+    for (const sock_filter& step : rest) filter.push_back(step);
     return filter;
 }
 
