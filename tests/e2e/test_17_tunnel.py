@@ -651,7 +651,7 @@ class Service(Tunnels):
     def test_connections_outlive_a_tunnel_that_leaves_or_is_killed(self):
         for number in (signal.SIGUSR1, signal.SIGKILL):
             for through in self.both_ways():
-                plain, peer, tunnel = through()
+                plain, peer, tunnel = self.ping(*through())  # so it has handed it over
                 tunnel.signal(number)
                 self.assertEqual(tunnel.wait(), 0 if number == signal.SIGUSR1 else -number)
                 self.ping(plain, peer, tunnel)

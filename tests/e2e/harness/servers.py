@@ -35,11 +35,14 @@ def _wait_for_port(process, port):
     return process
 
 
+NAMES = ("-nameopt", "oneline")  # `CN = x` in all versions
+
+
 def s_server(case, *arguments, leaf="good", address="127.0.0.1"):
     """`openssl s_server`; what is said to its standard input is sent, or is a command such as K."""
     process = case.spawn(
         ["openssl", "s_server", "-accept", f"{address}:0", "-cert", case.certs(f"{leaf}.leaf.pem"),
-         "-cert_chain", case.certs(f"{leaf}.pem"), "-key", case.certs(f"{leaf}.key"), *arguments],
+         "-cert_chain", case.certs(f"{leaf}.pem"), "-key", case.certs(f"{leaf}.key"), *NAMES, *arguments],
         stdin=subprocess.PIPE)
     process.wait_for_output("ACCEPT ")
     process.port = int(re.search(r"ACCEPT .*:(\d+)", process.output())[1])
@@ -137,7 +140,8 @@ def accept_from(case, argv):
 
 def s_client(case, *arguments):
     """`openssl s_client` that has connected: (our socket, its process)."""
-    return accept_from(case, ["openssl", "s_client", "-connect", "127.0.0.1:{port}", "-CAfile", case.certs.ca, *arguments])
+    return accept_from(case, ["openssl", "s_client", "-connect", "127.0.0.1:{port}", "-CAfile", case.certs.ca,
+                              *NAMES, *arguments])
 
 
 def gnutls_cli(case, *arguments):
