@@ -22,7 +22,7 @@ class Handshakes(Table):
     scales = {
         "full": {"rounds": 9, "milliseconds": 1500},
         "quick": {"rounds": 2, "milliseconds": 300},
-        "smoke": {"rounds": 1, "milliseconds": 50},
+        "smoke": {"rounds": 1, "milliseconds": 600},
     }
 
     def measure(self, scene, options, result):
