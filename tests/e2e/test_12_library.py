@@ -13,7 +13,7 @@ import unittest
 
 from harness import Case, program
 from harness.certs import NAME
-from harness.config import BUILD, HERE, SHARED
+from harness.config import BUILD, HERE, SHARED, sanitizer_flags
 from harness.mount import is_mounted
 from harness.peers import echo, server_context
 from harness.processes import command
@@ -50,17 +50,11 @@ class Library(Case):
         [path] = self.installed.rglob(f"bin/{name}")
         return path
 
-    @staticmethod
-    def sanitizer_of_library():
-        """A sanitizer's library must come first in the program; so the program has to be built with it, too."""
-        symbols = (BUILD / "lib" / "libtlsfs.so").read_bytes()
-        return [flag for mark, flag in ((b"__asan_init", "-fsanitize=address,undefined"), (b"__tsan_init", "-fsanitize=thread"))
-                if mark in symbols]
-
     def compile(self, source, compiler="gcc", *flags):
         """Builds an outside program, by itself and with what pkg-config says. C chooses by a macro what C++ overloads."""
         language = {"gcc": "c", "g++": "c++"}[compiler]
-        flags = (*flags, *self.sanitizer_of_library())
+        # A sanitizer's library must come first in the program; so the program has to be built with it, too.
+        flags = (*flags, *sanitizer_flags(BUILD / "lib" / "libtlsfs.so"))
         output = self.dir / f"{source}-{language}"
         done = self.run_program(["sh", "-ec", f"{compiler} -x {language} -Wall -Wextra -Werror {' '.join(flags)} -o {output} "
                                  f"{shlex.quote(str(OUTSIDE / source))} -x none $(pkg-config --cflags --libs tlsfs)"],

@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import unittest
 from pathlib import Path
@@ -329,7 +330,7 @@ class Users(Identities):
                   "guest.connect(sys.argv[1])\n"
                   "guest.send(bytes.fromhex(sys.argv[2]))\n"
                   "print(struct.unpack('!I', guest.recv(1 << 18)[:4])[0])\n")
-        done = self.run_program(["/usr/bin/python3", "-c", script, keyd.socket, message.hex()], user=user)
+        done = self.run_program([sys.executable, "-c", script, keyd.socket, message.hex()], user=user)
         self.assertRan(done)
         return int(done.stdout)
 
@@ -544,7 +545,7 @@ class Refusals(Identities):
                   "kept[-1].settimeout(30)\n"
                   "print('refused' if kept[-1].recv(10) == b'' else 'let in', flush=True)\n"
                   "sys.stdin.read()\n")
-        crowd = self.spawn(["/usr/bin/python3", "-c", script, self.kd.socket], user=alice, stdin=subprocess.PIPE)
+        crowd = self.spawn([sys.executable, "-c", script, self.kd.socket], user=alice, stdin=subprocess.PIPE)
         crowd.wait_for_output("refused")
         self.assertTrue(self.kd.has("git"))
 
@@ -660,6 +661,7 @@ class Renewal(Identities):
         over.set()
         seen = set().union(*(worker.result() for worker in workers))
         self.assertEqual(seen, {"good", "rsa", "p384"})
+        self.assertNotIn("does not fit", keyd.output(), "what is half renewed is no news")
 
     def test_a_handshake_that_had_begun_goes_on_with_the_old_key(self):
         keyd = self.keyd()
@@ -917,7 +919,7 @@ class Commands(Identities):
 
     def test_tlstunnel_both_ways(self):
         ports = [free_port() for _ in range(3)]
-        echo_server = self.spawn(["/usr/bin/python3", "-c", "import socket, sys\n"
+        echo_server = self.spawn([sys.executable, "-c", "import socket, sys\n"
                                   f"s = socket.create_server(('127.0.0.1', {ports[2]})); s.listen()\n"
                                   "while True:\n c, _ = s.accept(); c.sendall(c.recv(100)); c.close()\n"])
         until(lambda: listens(ports[2]), "the plain server")

@@ -138,12 +138,12 @@ std::optional<Message> take_message(ByteReader& reader) {
     return Message{*type, *body};
 }
 
-// Nothing: they do not come out even.
+// Nothing where they do not come out even, or are more than any handshake has.
 std::optional<std::vector<Message>> take_messages(ByteReader reader) {
     std::vector<Message> messages;
     while (!reader.empty()) {
         const auto message = take_message(reader);
-        if (!message) return std::nullopt;
+        if (!message || messages.size() == kOrder.size()) return std::nullopt;
         messages.push_back(*message);
     }
     return messages;

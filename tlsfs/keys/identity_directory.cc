@@ -44,7 +44,7 @@ std::set<std::string> IdentityDirectory::list() {
     return names;
 }
 
-bool IdentityDirectory::reload(Patience patience) {
+bool IdentityDirectory::reload(std::chrono::milliseconds patience) {
     const std::scoped_lock one_at_a_time(reloading_);
     const std::set<std::string> names = list();
     {
@@ -109,6 +109,7 @@ void IdentityDirectory::take(const std::string& name, Loaded loaded) {
         entry.directories = std::move(loaded.directories);
     }
     if (!loaded.identity) {
+        if (entry.told) entry.broken_since = Clock::now();
         entry.problem = loaded.identity.error().text;
         entry.told = false;
         return;
@@ -120,6 +121,7 @@ void IdentityDirectory::take(const std::string& name, Loaded loaded) {
     const bool had_one = entry.identity != nullptr;
     entry.identity = std::move(*loaded.identity);
     entry.problem.clear();
+    entry.told = true;
     log_.say(LogLevel::info,
              fmt::format("identity {} is {}", name, had_one ? "read anew" : "there"));
     for (const std::string& user : entry.identity->users.unknown()) {
@@ -131,20 +133,22 @@ void IdentityDirectory::take(const std::string& name, Loaded loaded) {
     }
 }
 
-bool IdentityDirectory::tell(Patience patience) {
+bool IdentityDirectory::tell(std::chrono::milliseconds patience) {
     const std::scoped_lock guard(lock_);
     bool untold = false;
     for (auto& [name, entry] : entries_) {
         std::erase_if(entry.replaced, [](const Replaced& old) { return Clock::now() > old.until; });
-        if (entry.problem.empty() || entry.told) continue;
-        untold = true;
-        if (patience == Patience::say_nothing_yet) continue;
+        if (entry.told) continue;
+        if (Clock::now() - entry.broken_since < patience) {
+            untold = true;
+            continue;
+        }
         entry.told = true;
         log_.say(LogLevel::error, fmt::format("identity {}: {}; {}", name, entry.problem,
                                               entry.identity ? "what was good before serves on"
                                                              : "it is not there"));
     }
-    return untold && patience == Patience::say_nothing_yet;
+    return untold;
 }
 
 std::set<std::string> IdentityDirectory::directories() {

@@ -30,9 +30,9 @@ class IdentityDirectory {
     IdentityDirectory(std::string directory, std::optional<uid_t> own, Log& log)
         : directory_(std::move(directory)), own_(own), log_(log) {}
 
-    enum class Patience : std::uint8_t { say_nothing_yet, say_what_is_broken };
-    // Loads what has changed. True: something is broken that nobody was told of.
-    bool reload(Patience patience);
+    // Loads what has changed, and tells of what has been broken for so long. True: something is
+    // broken, and not yet for so long.
+    bool reload(std::chrono::milliseconds patience);
     // The directories in which a file may change.
     [[nodiscard]] std::set<std::string> directories();
 
@@ -52,6 +52,7 @@ class IdentityDirectory {
         std::string stamp;                             // of what was tried last
         std::string problem;                           // of that; empty: none
         bool told = true;
+        Clock::time_point broken_since;  // while there is a problem that was not told
         std::set<std::string> directories;
     };
     struct Loaded {
@@ -64,7 +65,7 @@ class IdentityDirectory {
     void load(const std::string& name);
     [[nodiscard]] Loaded read(const std::string& name, const std::string& known_stamp);
     void take(const std::string& name, Loaded loaded);
-    bool tell(Patience patience);
+    bool tell(std::chrono::milliseconds patience);
 
     const std::string directory_;
     const std::optional<uid_t> own_;

@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <thread>
 
@@ -26,10 +27,10 @@
 namespace tlsfs::keys {
 namespace {
 
-using Patience = IdentityDirectory::Patience;
 using std::chrono::milliseconds;
 
-// Certificate and key are renewed by two renames: so long what does not fit may be half renewed.
+// Certificate and key are renewed by two renames: what has not fitted for so long is not half
+// renewed.
 constexpr milliseconds kSettling{1000};
 // What inotify does not see: a directory above that was exchanged.
 constexpr milliseconds kLookAnyway{30'000};
@@ -114,19 +115,23 @@ class Reloading {
 
     void begin() {
         watcher_->begin();
-        load(Patience::say_what_is_broken);
+        load(milliseconds{0});
         look_now_and_then();
     }
     void changed() {
-        if (load(Patience::say_nothing_yet)) {
-            reactor_.after(kSettling, [this] { load(Patience::say_what_is_broken); });
-        }
+        if (!load(kSettling) || looks_again_.exchange(true)) return;
+        reactor_.after(kSettling, [this] {
+            looks_again_ = false;
+            changed();
+        });
     }
 
  private:
-    bool load(Patience patience) {
-        const bool untold = identities_.reload(patience);
-        watcher_->watch(identities_.directories());
+    bool load(milliseconds patience) {
+        bool untold = false;
+        do {
+            untold = identities_.reload(patience);
+        } while (watcher_->watch(identities_.directories()));  // what changed before it was watched
         return untold;
     }
     void look_now_and_then() {
@@ -139,6 +144,7 @@ class Reloading {
     Reactor& reactor_;
     IdentityDirectory& identities_;
     std::shared_ptr<Watcher> watcher_;
+    std::atomic<bool> looks_again_ = false;  // one timer is enough
 };
 
 // A private one may do without; the system's may not.

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <system_error>
@@ -32,7 +33,7 @@ void Watcher::begin() {
 }
 
 // One that is watched already is added again, because another may have its name by now.
-void Watcher::watch(const std::set<std::string>& directories) {
+bool Watcher::watch(const std::set<std::string>& directories) {
     const std::scoped_lock guard(lock_);
     std::map<std::string, int> now;
     for (const std::string& directory : directories) {
@@ -44,7 +45,10 @@ void Watcher::watch(const std::set<std::string>& directories) {
     for (const auto& [directory, id] : watched_) {
         if (!used.contains(id)) inotify_rm_watch(inotify_.get(), id);
     }
+    const bool more =
+        std::ranges::any_of(now, [&](const auto& each) { return !watched_.contains(each.first); });
     watched_ = std::move(now);
+    return more;
 }
 
 // Which file it was does not matter: all that has changed is found by its stamp.

@@ -20,7 +20,8 @@ class Watcher final : public Reactor::Handler, public std::enable_shared_from_th
     void begin();
 
     // These, and no others. A directory that is not there is tried again by the next call.
-    void watch(const std::set<std::string>& directories);
+    // True: one of them was not watched before, and may have changed meanwhile.
+    [[nodiscard]] bool watch(const std::set<std::string>& directories);
     void ready(int fd) override;
 
  private:

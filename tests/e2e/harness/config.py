@@ -34,10 +34,16 @@ def program(name):
     return str(path)
 
 
+def sanitizer_flags(path):
+    """The compiler's options for the sanitizers with which that program or library was built."""
+    text = Path(path).read_bytes()
+    return [flag for mark, flag in ((b"__asan_init", "-fsanitize=address,undefined"), (b"__tsan_init", "-fsanitize=thread"))
+            if mark in text]
+
+
 def sanitized(name):
     """Whether that program was built with a sanitizer: it looks into its own memory, and keeps what was freed."""
-    text = Path(program(name)).read_bytes()
-    return b"__asan_init" in text or b"__tsan_init" in text
+    return bool(sanitizer_flags(program(name)))
 
 
 def helper(name):
