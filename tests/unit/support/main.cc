@@ -6,7 +6,8 @@
 #include <csignal>
 
 int main(int argc, char** argv) {
-    std::signal(SIGPIPE, SIG_IGN);  // as the companion does it, and this
+    // As the companion does: no signal for a closed pipe, and every descriptor that it may have.
+    std::signal(SIGPIPE, SIG_IGN);
     rlimit limit{};
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
